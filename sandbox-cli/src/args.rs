@@ -1,0 +1,157 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use sandbox::Layer;
+
+/// Runs untrusted code in a sandbox.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one program.
+    Run(Box<RunArgs>),
+    /// Show what this host can enforce; exit 1 when the default job would be refused.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Backend {
+    Local,
+    Lambda,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NetworkArg {
+    Denied,
+    Host,
+}
+
+#[derive(Debug, Parser)]
+#[command(group = ArgGroup::new("program").required(true).args(["source", "code", "command"]))]
+pub(crate) struct RunArgs {
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) backend: Backend,
+
+    /// The language: python, r, node or bash. Default: by the file's extension, else python.
+    #[arg(long)]
+    pub(crate) runtime: Option<String>,
+
+    /// A file with the program.
+    #[arg(value_name = "FILE")]
+    pub(crate) source: Option<PathBuf>,
+
+    /// The program itself.
+    #[arg(short = 'c', value_name = "CODE", allow_hyphen_values = true)]
+    pub(crate) code: Option<String>,
+
+    /// Run what follows `--` as a command instead of source code.
+    #[arg(long)]
+    pub(crate) command: bool,
+
+    /// Arguments of the program.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+
+    /// Print the outcome as one JSON object on stdout, and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Wall-clock limit, for example 5s or 500ms.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// CPU-time limit of the whole process tree.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) cpu_time: Option<Duration>,
+
+    /// Memory limit of the whole process tree, for example 256MiB.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<ByteSize>,
+
+    /// Processes and threads at once.
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<u32>,
+
+    /// Open files of one process.
+    #[arg(long, value_name = "N")]
+    pub(crate) open_files: Option<u32>,
+
+    /// Size of one file.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) file_size: Option<ByteSize>,
+
+    /// Bytes in the workspace.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) disk: Option<ByteSize>,
+
+    /// Files and folders in the workspace.
+    #[arg(long, value_name = "N")]
+    pub(crate) files: Option<u64>,
+
+    /// Bytes kept of each output stream.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) output: Option<ByteSize>,
+
+    /// A file to place in the workspace, under its own name or as DEST.
+    #[arg(long = "file", value_name = "SRC[:DEST]")]
+    pub(crate) inputs: Vec<String>,
+
+    /// An environment variable for the program.
+    #[arg(long, value_name = "K=V", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// Standard input for the program; - for this command's own.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) stdin: Option<PathBuf>,
+
+    /// Files to collect. Default: every file that the program created or changed.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) artifact: Vec<String>,
+
+    /// Save artifacts in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
+
+    /// Layers that must be in force.
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub(crate) require: Vec<Layer>,
+
+    /// A layer that may be degraded or off.
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub(crate) allow_degraded: Vec<Layer>,
+
+    /// The program's network.
+    #[arg(long, value_enum, default_value = "denied")]
+    pub(crate) network: NetworkArg,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; give a number and a unit, such as 5s or 500ms"))
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "not a size; give a number and a unit, such as 256MiB".to_owned())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,75 @@
+//! What an executor can do.
+
+use std::collections::BTreeSet;
+
+use crate::{Enforcement, LimitKind, Network};
+
+/// What an executor can do and enforce. The conformance suite holds it to every word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The backend's name, as in `--backend`.
+    pub backend: String,
+    /// Names of the runtimes that it resolves.
+    pub runtimes: BTreeSet<String>,
+    /// The isolation that a job gets here by default.
+    pub enforcement: Enforcement,
+    /// The limits that it enforces.
+    pub limits: BTreeSet<LimitKind>,
+    /// The networks that it offers.
+    pub networks: BTreeSet<Network>,
+    /// Whether it takes input files and returns artifacts.
+    pub files: bool,
+    /// Whether it has sessions.
+    pub sessions: bool,
+}
+
+impl Capabilities {
+    /// The capabilities of a backend that so far can do nothing.
+    pub fn new(backend: impl Into<String>) -> Self {
+        Self {
+            backend: backend.into(),
+            runtimes: BTreeSet::new(),
+            enforcement: Enforcement::none(),
+            limits: BTreeSet::new(),
+            networks: BTreeSet::new(),
+            files: false,
+            sessions: false,
+        }
+    }
+
+    /// Adds runtimes.
+    #[must_use]
+    pub fn with_runtimes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.runtimes.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the isolation that jobs get by default.
+    #[must_use]
+    pub fn with_enforcement(mut self, enforcement: Enforcement) -> Self {
+        self.enforcement = enforcement;
+        self
+    }
+
+    /// Adds enforced limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: impl IntoIterator<Item = LimitKind>) -> Self {
+        self.limits.extend(limits);
+        self
+    }
+
+    /// Adds offered networks.
+    #[must_use]
+    pub fn with_networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.networks.extend(networks);
+        self
+    }
+
+    /// Says that input files and artifacts work.
+    #[must_use]
+    pub fn with_files(mut self) -> Self {
+        self.files = true;
+        self
+    }
+}

@@ -1,0 +1,120 @@
+//! The trait that backends implement.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, Stream, StreamExt};
+
+use crate::{Capabilities, Error, ErrorKind, Execution, Job, Outcome, Result};
+
+/// Runs jobs. One trait for every backend and every wrapper; see [`ExecutorExt`] for the calls
+/// that applications use most.
+#[async_trait]
+pub trait Executor: Debug + Send + Sync + 'static {
+    /// What this executor can do and enforce.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Admits a job. The returned execution streams events and ends in an outcome; dropping it
+    /// kills the job.
+    ///
+    /// # Errors
+    ///
+    /// The job could not be run. [`Error::may_have_run`] says whether its program may have been
+    /// executed nevertheless.
+    async fn start(&self, job: Job) -> Result<Execution>;
+
+    /// Opens a workspace that outlives one job.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] unless [`Capabilities::sessions`] is set.
+    async fn open(&self, spec: SessionSpec) -> Result<Box<dyn Session>>;
+}
+
+/// What a session starts with.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionSpec {
+    /// For whom the session is.
+    pub tenant: Option<String>,
+}
+
+/// A workspace in which jobs run one after the other and find each other's files.
+#[async_trait]
+pub trait Session: Debug + Send + Sync {
+    /// Starts a job in the session's workspace.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Executor::start`].
+    async fn start(&mut self, job: Job) -> Result<Execution>;
+
+    /// Ends the session and removes its workspace.
+    ///
+    /// # Errors
+    ///
+    /// When something of the session could not be removed.
+    async fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// The error of a backend without sessions.
+pub fn sessions_unsupported(backend: &str) -> Error {
+    let message = format!("backend {backend} has no sessions; run single jobs");
+    Error::new(ErrorKind::Unsupported, "open session", message)
+}
+
+/// Convenience on top of [`Executor`], for all of them alike.
+#[async_trait]
+pub trait ExecutorExt: Executor {
+    /// Runs a job to its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Executor::start`].
+    async fn run(&self, job: Job) -> Result<Outcome> {
+        self.start(job).await?.outcome().await
+    }
+
+    /// Runs many jobs, at most `concurrency` at once, and yields each outcome with the job's
+    /// index as it comes.
+    fn run_all<'a, I>(
+        &'a self,
+        jobs: I,
+        concurrency: usize,
+    ) -> impl Stream<Item = (usize, Result<Outcome>)> + Send + 'a
+    where
+        I: IntoIterator<Item = Job> + 'a,
+        I::IntoIter: Send + 'a,
+        Self: Sized,
+    {
+        stream::iter(jobs.into_iter().enumerate())
+            .map(move |(index, job)| async move { (index, self.run(job).await) })
+            .buffer_unordered(concurrency.max(1))
+    }
+}
+
+impl<E: Executor + ?Sized> ExecutorExt for E {}
+
+macro_rules! forward {
+    ($pointer:ty) => {
+        #[deny(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl<E: Executor + ?Sized> Executor for $pointer {
+            fn capabilities(&self) -> &Capabilities {
+                (**self).capabilities()
+            }
+
+            async fn start(&self, job: Job) -> Result<Execution> {
+                (**self).start(job).await
+            }
+
+            async fn open(&self, spec: SessionSpec) -> Result<Box<dyn Session>> {
+                (**self).open(spec).await
+            }
+        }
+    };
+}
+
+forward!(Arc<E>);
+forward!(Box<E>);

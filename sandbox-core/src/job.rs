@@ -1,0 +1,377 @@
+//! What to run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::pattern::Pattern;
+use crate::{Error, Layer, Limits, RelPath, Result};
+
+/// What is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Program {
+    /// Source code for a named runtime, which the backend resolves to an interpreter.
+    Source {
+        /// The runtime's name, for example `python`.
+        runtime: String,
+        /// The source, byte for byte.
+        code: Bytes,
+    },
+    /// A command and its arguments; the command is looked up in the sandbox's `PATH`.
+    Command(Vec<String>),
+}
+
+/// Where bytes that go into the sandbox come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// From memory.
+    Bytes(Bytes),
+    /// From a file on the caller's machine, streamed when the job starts.
+    Path(PathBuf),
+}
+
+impl From<PathBuf> for Content {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+macro_rules! content_from {
+    ($($kind:ty),+) => {$(
+        impl From<$kind> for Content {
+            fn from(bytes: $kind) -> Self {
+                Self::Bytes(bytes.into())
+            }
+        }
+    )+};
+}
+
+content_from!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+/// Which network a job has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Network {
+    /// None but a loopback of its own.
+    #[default]
+    Denied,
+    /// The network of the machine that runs it. An explicit choice: the job can reach whatever
+    /// the application can.
+    Host,
+}
+
+/// The parts of a [`Job`]. Read them through a job; a job's parts never change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobSpec {
+    /// What is executed.
+    pub program: Program,
+    /// Arguments of the source's program, or more arguments of a command.
+    pub args: Vec<String>,
+    /// Variables added to the sandbox's own small environment.
+    pub env: BTreeMap<String, String>,
+    /// Standard input; nothing by default.
+    pub stdin: Option<Content>,
+    /// Files placed in the workspace before the program starts.
+    pub files: BTreeMap<RelPath, Content>,
+    /// What the job may use.
+    pub limits: Limits,
+    /// Which network the job has.
+    pub network: Network,
+    /// Which files become artifacts; empty stands for every file created or changed.
+    pub artifacts: Vec<Pattern>,
+    /// Ends the job when an output stream passes its cap, instead of dropping the middle.
+    pub stop_at_output_limit: bool,
+    /// Layers that must be in force, besides the backend's own required set.
+    pub required: BTreeSet<Layer>,
+    /// Layers that may be degraded or off.
+    pub allow_degraded: BTreeSet<Layer>,
+    /// For whom the job runs; backends never share warm state between tenants.
+    pub tenant: Option<String>,
+    /// Free labels, carried to logs and traces.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl JobSpec {
+    /// The layers that must be in force, given those that a backend requires by default.
+    pub fn required_layers(
+        &self,
+        default: impl IntoIterator<Item = Layer>,
+    ) -> impl Iterator<Item = Layer> {
+        let mut layers: BTreeSet<_> = default.into_iter().collect();
+        layers.extend(&self.required);
+        layers.into_iter().filter(|layer| !self.allow_degraded.contains(layer))
+    }
+}
+
+/// One program to run, with its inputs and limits: checked when built, unchangeable after.
+///
+/// ```
+/// use sandbox_core::{Job, Size};
+///
+/// let job = Job::python("print(open('data.csv').read())")
+///     .file("data.csv", "a,b\n1,2\n")
+///     .memory(Size::mib(128))
+///     .build()?;
+/// assert_eq!(job.limits.memory, Size::mib(128));
+/// # Ok::<(), sandbox_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job(JobSpec);
+
+impl Job {
+    /// Python source.
+    pub fn python(code: impl Into<Bytes>) -> JobBuilder {
+        Self::source("python", code)
+    }
+
+    /// R source.
+    pub fn r(code: impl Into<Bytes>) -> JobBuilder {
+        Self::source("r", code)
+    }
+
+    /// JavaScript source for Node.js.
+    pub fn node(code: impl Into<Bytes>) -> JobBuilder {
+        Self::source("node", code)
+    }
+
+    /// A bash script.
+    pub fn bash(code: impl Into<Bytes>) -> JobBuilder {
+        Self::source("bash", code)
+    }
+
+    /// Source code for the runtime that the backend knows as `runtime`.
+    pub fn source(runtime: impl Into<String>, code: impl Into<Bytes>) -> JobBuilder {
+        JobBuilder::new(Program::Source { runtime: runtime.into(), code: code.into() })
+    }
+
+    /// A command with its arguments.
+    pub fn command<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> JobBuilder {
+        JobBuilder::new(Program::Command(argv.into_iter().map(Into::into).collect()))
+    }
+
+    /// A builder that starts from this job.
+    pub fn to_builder(&self) -> JobBuilder {
+        JobBuilder { spec: self.0.clone(), error: None }
+    }
+}
+
+impl Deref for Job {
+    type Target = JobSpec;
+
+    fn deref(&self) -> &JobSpec {
+        &self.0
+    }
+}
+
+/// Collects the parts of a [`Job`]; the first wrong one is reported by [`build`](Self::build).
+#[derive(Clone, Debug)]
+#[must_use = "a job runs only after build() and an executor's start()"]
+pub struct JobBuilder {
+    spec: JobSpec,
+    error: Option<(&'static str, String)>,
+}
+
+impl JobBuilder {
+    fn new(program: Program) -> Self {
+        let spec = JobSpec {
+            program,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            stdin: None,
+            files: BTreeMap::new(),
+            limits: Limits::default(),
+            network: Network::default(),
+            artifacts: Vec::new(),
+            stop_at_output_limit: false,
+            required: BTreeSet::new(),
+            allow_degraded: BTreeSet::new(),
+            tenant: None,
+            labels: BTreeMap::new(),
+        };
+        Self { spec, error: None }
+    }
+
+    fn fail(&mut self, field: &'static str, message: impl Into<String>) {
+        self.error.get_or_insert((field, message.into()));
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.spec.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.spec.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.spec.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets standard input.
+    pub fn stdin(mut self, content: impl Into<Content>) -> Self {
+        self.spec.stdin = Some(content.into());
+        self
+    }
+
+    /// Places a file in the workspace. Each path may be given once.
+    pub fn file(mut self, path: impl Into<String>, content: impl Into<Content>) -> Self {
+        match RelPath::new(path) {
+            Ok(path) => {
+                let duplicate = format!("{:?} is given twice; keep one", path.as_str());
+                if self.spec.files.insert(path, content.into()).is_some() {
+                    self.fail("files", duplicate);
+                }
+            }
+            Err(error) => self.fail("files", error.to_string()),
+        }
+        self
+    }
+
+    /// Replaces all limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.spec.limits = limits;
+        self
+    }
+
+    /// Changes limits in place: `.limit(|l| l.processes = 8)`.
+    pub fn limit(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.spec.limits);
+        self
+    }
+
+    /// Sets the wall-clock limit.
+    pub fn timeout(self, wall: std::time::Duration) -> Self {
+        self.limit(|limits| limits.wall = wall)
+    }
+
+    /// Sets the memory limit.
+    pub fn memory(self, memory: crate::Size) -> Self {
+        self.limit(|limits| limits.memory = memory)
+    }
+
+    /// Sets the network.
+    pub fn network(mut self, network: Network) -> Self {
+        self.spec.network = network;
+        self
+    }
+
+    /// Makes files that match `glob` artifacts: `*.png`, `out/**`. Without any, every file that
+    /// the job created or changed is one.
+    pub fn artifact(mut self, glob: &str) -> Self {
+        match Pattern::new(glob) {
+            Ok(pattern) => self.spec.artifacts.push(pattern),
+            Err(error) => self.fail("artifacts", error.to_string()),
+        }
+        self
+    }
+
+    /// Ends the job when an output stream passes its cap.
+    pub fn stop_at_output_limit(mut self) -> Self {
+        self.spec.stop_at_output_limit = true;
+        self
+    }
+
+    /// Requires a layer.
+    pub fn require(mut self, layer: Layer) -> Self {
+        self.spec.required.insert(layer);
+        self
+    }
+
+    /// Accepts a layer that is degraded or off. The outcome says so.
+    pub fn allow_degraded(mut self, layer: Layer) -> Self {
+        self.spec.allow_degraded.insert(layer);
+        self
+    }
+
+    /// Names the tenant.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.spec.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Adds a label.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.spec.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) naming the field, the value and
+    /// the remedy.
+    pub fn build(self) -> Result<Job> {
+        if let Some((field, message)) = self.error {
+            return Err(Error::invalid(field, message));
+        }
+        let spec = self.spec;
+        match &spec.program {
+            Program::Source { code, .. } => {
+                if code.iter().all(u8::is_ascii_whitespace) {
+                    return Err(Error::invalid("code", "the program is empty; give some source"));
+                }
+                if code.contains(&0) {
+                    let message = "the source contains a NUL byte; give text";
+                    return Err(Error::invalid("code", message));
+                }
+            }
+            Program::Command(argv) => {
+                if argv.first().is_none_or(String::is_empty) {
+                    let message = "the command is empty; give a program name";
+                    return Err(Error::invalid("command", message));
+                }
+                no_nul("command", argv.iter().map(String::as_str))?;
+            }
+        }
+        no_nul("args", spec.args.iter().map(String::as_str))?;
+        for (name, value) in &spec.env {
+            if name.is_empty() || name.contains('=') {
+                let message = format!("{name:?} is not a variable name; remove the =");
+                return Err(Error::invalid("env", message));
+            }
+            no_nul("env", [name.as_str(), value.as_str()])?;
+        }
+        no_nul("tenant", spec.tenant.as_deref())?;
+        check_nesting(&spec.files)?;
+        spec.limits.validate()?;
+        let both = spec.required.intersection(&spec.allow_degraded).next();
+        if let Some(layer) = both {
+            let message = format!("{layer} is both required and allowed to be degraded; choose");
+            return Err(Error::invalid("required", message));
+        }
+        Ok(Job(spec))
+    }
+}
+
+fn no_nul<'a>(field: &'static str, texts: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    match texts.into_iter().find(|text| text.contains('\0')) {
+        Some(text) => Err(Error::invalid(field, format!("{text:?} contains a NUL; remove it"))),
+        None => Ok(()),
+    }
+}
+
+/// A path cannot be a file and a folder at once.
+fn check_nesting(files: &BTreeMap<RelPath, Content>) -> Result<()> {
+    for path in files.keys() {
+        for (end, _) in path.as_str().match_indices('/') {
+            if let Ok(folder) = RelPath::new(&path.as_str()[..end])
+                && files.contains_key(&folder)
+            {
+                let message = format!("{folder} is a file, but {path} needs it to be a folder");
+                return Err(Error::invalid("files", message));
+            }
+        }
+    }
+    Ok(())
+}

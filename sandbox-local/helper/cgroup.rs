@@ -1,0 +1,210 @@
+//! The job's cgroups: created before it, joined by it, read and removed after it.
+
+use core::ffi::CStr;
+
+use crate::plan::{Cgroup, Plan};
+use crate::protocol::Stage;
+use crate::sys::{self, EBUSY, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_WRONLY};
+use crate::text::{Text, parse, value_of};
+use crate::{At, Failure};
+
+/// At most one hierarchy for memory and one for processes.
+const MAX_CGROUPS: usize = 2;
+
+#[derive(Clone, Copy)]
+struct Member {
+    version: u64,
+    memory: bool,
+    parent: Fd,
+    dir: Fd,
+    name: &'static CStr,
+    /// v1: opened here, with the caller's rights, for the job to write itself into.
+    join: Fd,
+    /// The file that counts out-of-memory kills; -1 where the hierarchy has no memory.
+    oom: Fd,
+    /// Polls ready around an out-of-memory event: an eventfd on v1, the file itself on v2.
+    notify: Fd,
+}
+
+/// The cgroups of one job.
+pub struct Cgroups {
+    members: [Option<Member>; MAX_CGROUPS],
+}
+
+/// What the cgroups counted.
+#[derive(Default)]
+pub struct Counters {
+    pub memory_peak: u64,
+    pub oom_kills: u64,
+    pub forks_refused: u64,
+    pub processes_peak: u64,
+}
+
+impl Cgroups {
+    pub const NONE: Self = Self { members: [None; MAX_CGROUPS] };
+
+    /// Creates the plan's cgroups and sets their limits.
+    pub fn create(plan: &Plan, fds: &[Fd; MAX_FDS]) -> Result<Self, Failure> {
+        let mut groups = Self::NONE;
+        for (index, group) in plan.cgroups.clone().enumerate().take(MAX_CGROUPS) {
+            match create_one(&group, fds, index) {
+                Ok(member) => groups.members[index] = Some(member),
+                Err(failure) => {
+                    groups.remove();
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The v2 directory that the job is forked into.
+    pub fn fork_into(&self) -> Option<Fd> {
+        self.iter().find(|m| m.version == 2).map(|m| m.dir)
+    }
+
+    /// Moves the calling single-threaded process into the v1 groups. Writing 0 to `tasks` moves
+    /// only the caller and so takes no system-wide lock, unlike `cgroup.procs`: 0.04 ms, not 19.
+    pub fn join(&self) -> Result<(), Failure> {
+        for (index, member) in self.iter().enumerate().filter(|(_, m)| m.version == 1) {
+            sys::write(member.join, b"0").at_index(Stage::CgroupJoin, index)?;
+        }
+        Ok(())
+    }
+
+    /// A descriptor that polls ready around an out-of-memory event, and how it does.
+    pub fn oom_notifier(&self) -> Option<(Fd, i16)> {
+        let ready = |m: &Member| if m.version == 1 { sys::POLLIN } else { sys::POLLPRI };
+        self.iter().find(|m| m.memory).map(|m| (m.notify, ready(m)))
+    }
+
+    /// Out-of-memory kills so far.
+    pub fn oom_kills(&self) -> u64 {
+        self.iter().filter(|m| m.memory).map(|m| read_value(m.oom, b"oom_kill ")).sum()
+    }
+
+    /// Whether some cgroup limits memory.
+    pub fn limit_memory(&self) -> bool {
+        self.iter().any(|m| m.memory)
+    }
+
+    /// Reads the counters; the groups must still exist.
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters { oom_kills: self.oom_kills(), ..Counters::default() };
+        for member in self.iter() {
+            let number = |file| read_number(member.dir, file);
+            if member.memory && member.version == 1 {
+                counters.memory_peak = number(c"memory.max_usage_in_bytes");
+            } else if member.memory {
+                counters.memory_peak = number(c"memory.peak");
+            }
+            if member.version == 2 || !member.memory {
+                counters.forks_refused = read_key(member.dir, c"pids.events", b"max ");
+                counters.processes_peak = number(c"pids.peak");
+            }
+        }
+        counters
+    }
+
+    /// Removes the groups; false when one could not be removed.
+    pub fn remove(&self) -> bool {
+        let mut removed = true;
+        for member in self.iter() {
+            // The last process is reaped, but its charge may be released a moment later.
+            let mut result = sys::rmdirat(member.parent, member.name);
+            for _ in 0..50 {
+                if result != Err(EBUSY) {
+                    break;
+                }
+                let _ = sys::poll(&mut [], Some(1_000_000));
+                result = sys::rmdirat(member.parent, member.name);
+            }
+            removed &= result.is_ok() || result == Err(ENOENT);
+        }
+        removed
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().flatten()
+    }
+}
+
+fn create_one(group: &Cgroup, fds: &[Fd; MAX_FDS], index: usize) -> Result<Member, Failure> {
+    let parent = *fds.get(group.parent).unwrap_or(&-1);
+    sys::mkdirat(parent, group.name, 0o755).at_index(Stage::CgroupCreate, index)?;
+    let fill = || {
+        let dir = sys::openat(parent, group.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)?;
+        for setting in group.settings.clone() {
+            match sys::openat(dir, setting.file, O_WRONLY | O_CLOEXEC, 0) {
+                Ok(file) => {
+                    let written = sys::write(file, setting.value);
+                    sys::close(file);
+                    written?;
+                }
+                Err(ENOENT) if setting.optional => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        let join = match group.version {
+            1 => sys::openat(dir, c"tasks", O_WRONLY | O_CLOEXEC, 0)?,
+            _ => -1,
+        };
+        let (oom, notify) = match (group.memory, group.version) {
+            (false, _) => (-1, -1),
+            (true, 1) => watch_oom_v1(dir)?,
+            (true, _) => {
+                let events = sys::openat(dir, c"memory.events", O_RDONLY | O_CLOEXEC, 0)?;
+                (events, events)
+            }
+        };
+        Ok((dir, join, oom, notify))
+    };
+    match fill() {
+        Ok((dir, join, oom, notify)) => Ok(Member {
+            version: group.version,
+            memory: group.memory,
+            parent,
+            dir,
+            name: group.name,
+            join,
+            oom,
+            notify,
+        }),
+        Err(errno) => {
+            let _ = sys::rmdirat(parent, group.name);
+            Err(Failure { stage: Stage::CgroupSet, index: index as u64, errno })
+        }
+    }
+}
+
+/// Opens the file that counts kills and ties an eventfd to it (cgroup v1 notification API).
+fn watch_oom_v1(dir: Fd) -> sys::Result<(Fd, Fd)> {
+    let oom = sys::openat(dir, c"memory.oom_control", O_RDONLY | O_CLOEXEC, 0)?;
+    let notify = sys::eventfd()?;
+    let control = sys::openat(dir, c"cgroup.event_control", O_WRONLY | O_CLOEXEC, 0)?;
+    let line = Text::<32>::new().number(notify as u64).push(b" ").number(oom as u64);
+    let written = sys::write(control, line.bytes());
+    sys::close(control);
+    written.map(|_| (oom, notify))
+}
+
+fn read_value(file: Fd, key: &[u8]) -> u64 {
+    let mut buffer = [0u8; 512];
+    sys::pread(file, &mut buffer).ok().and_then(|n| value_of(&buffer[..n], key)).unwrap_or(0)
+}
+
+fn read_key(dir: Fd, name: &CStr, key: &[u8]) -> u64 {
+    with_file(dir, name, |text| value_of(text, key))
+}
+
+fn read_number(dir: Fd, name: &CStr) -> u64 {
+    with_file(dir, name, parse)
+}
+
+fn with_file(dir: Fd, name: &CStr, find: impl Fn(&[u8]) -> Option<u64>) -> u64 {
+    let Ok(fd) = sys::openat(dir, name, O_RDONLY | O_CLOEXEC, 0) else { return 0 };
+    let mut buffer = [0u8; 512];
+    let found = sys::pread(fd, &mut buffer).ok().and_then(|n| find(&buffer[..n]));
+    sys::close(fd);
+    found.unwrap_or(0)
+}

@@ -1,0 +1,83 @@
+//! PID 1 of the job's namespace: reaps orphans, and its death is the death of all.
+
+use core::ffi::CStr;
+
+use crate::protocol::Stage;
+use crate::sys::{self, Fd, Fork};
+use crate::{At, Failure, root};
+
+/// The argument that makes this program PID 1.
+pub const ARGUMENT: &CStr = c"init";
+
+const PR_SET_PDEATHSIG: usize = 1;
+const PR_SET_DUMPABLE: usize = 4;
+const PR_SET_NO_NEW_PRIVS: usize = 38;
+const SIGKILL: usize = 9;
+const SIGCHLD_MASK: u64 = 1 << 16;
+
+/// PID 1 as its parent sees it.
+pub struct Init {
+    pub pid: i32,
+    pub pidfd: Fd,
+    /// Carries one byte when `/proc` is mounted, 0 or the error number, and reaches end-of-file
+    /// when PID 1 is out of the job's reach and ready to reap.
+    pub ready: Fd,
+}
+
+impl Init {
+    /// Waits until PID 1 has mounted `/proc`, which only a process of the namespace can.
+    pub fn await_proc(&self) -> Result<(), Failure> {
+        let mut byte = [0u8; 1];
+        match sys::read(self.ready, &mut byte).at(Stage::Init)? {
+            1 if byte[0] == 0 => Ok(()),
+            1 => Err(i32::from(byte[0])).at(Stage::Proc),
+            // It died without a word.
+            _ => Err(sys::EAGAIN).at(Stage::Init),
+        }
+    }
+}
+
+/// Starts PID 1: mounts `/proc` beneath `root`, then is a fresh exec of `program` with an empty
+/// environment.
+pub fn start(program: Fd, root: Fd, uid: u64, gid: u64) -> Result<Init, Failure> {
+    let (ready, ready_end) = sys::pipe().at(Stage::Init)?;
+    match sys::fork(None).at(Stage::Init)? {
+        Fork::Parent { pid, pidfd } => {
+            sys::close(ready_end);
+            Ok(Init { pid, pidfd, ready })
+        }
+        Fork::Child => {
+            // The write end becomes descriptor 0, the only one that survives the exec; PID 1
+            // closes it itself when it is ready. A failed exec closes it too, but then the
+            // process is dead, which the supervisor sees on its pidfd.
+            let mounted = root::mount_proc(root).err().unwrap_or(0);
+            let _ = sys::dup3(ready_end, 0);
+            let _ = sys::close_range(1, true);
+            let _ = sys::setgroups_empty();
+            let dropped = sys::setresgid(gid).and_then(|_| sys::setresuid(uid));
+            // After the change of ids, which would clear it. The supervisor may have died
+            // before this line: then nobody reads the pipe, and the write fails.
+            let _ = sys::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if dropped.is_err() || sys::write(0, &[mounted as u8]).is_err() {
+                sys::exit(1);
+            }
+            sys::exec_fd(program, c"init", ARGUMENT);
+            sys::exit(1)
+        }
+    }
+}
+
+/// Lives as PID 1. Signals from inside the namespace never reach it: it has no handlers, and the
+/// kernel drops what PID 1 does not handle.
+pub fn run() -> ! {
+    let _ = sys::prctl(PR_SET_DUMPABLE, 0);
+    let _ = sys::prctl(PR_SET_NO_NEW_PRIVS, 1);
+    let _ = sys::capset_empty();
+    sys::sigprocmask(u64::MAX);
+    sys::close(0);
+    loop {
+        if sys::wait(0).is_err() {
+            sys::sigwait(SIGCHLD_MASK);
+        }
+    }
+}

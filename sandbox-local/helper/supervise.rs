@@ -1,0 +1,294 @@
+//! The supervisor: one job from plan to report.
+
+use crate::cgroup::Cgroups;
+use crate::init::{self, Init};
+use crate::job::{self, Job};
+use crate::plan::Plan;
+use crate::protocol::{GO, MESSAGE_WORDS, Stage, cause, flag, kind, report};
+use crate::sys::{
+    self, AT_FDCWD, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
+};
+use crate::{At, CONTROL, Failure, namespaces, root, tell, usage};
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// Runs one job. An error means that the program was not executed.
+pub fn run() -> Result<(), Failure> {
+    sys::reset_signals();
+    // Before anything else: whatever the application leaked is gone.
+    sys::close_range(3, false).at(Stage::Plan)?;
+    let program = sys::openat(AT_FDCWD, c"/proc/self/exe", O_PATH | O_CLOEXEC, 0).at(Stage::Init)?;
+    let (plan, fds) = receive_plan().at(Stage::Plan)?;
+    sys::setsid().at(Stage::Setsid)?;
+    sys::umask(0);
+
+    let mut groups = Cgroups::NONE;
+    let (mut init, mut job) = (None, None);
+    let result = (|| {
+        groups = Cgroups::create(&plan, &fds)?;
+        namespaces::enter(&plan)?;
+        let root = root::create()?;
+        let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
+        let workspace = root::build(&plan, root)?;
+        init.await_proc()?;
+        root::enter(root)?;
+        tell(&[kind::READY], &[workspace, init.pidfd]);
+        let stdio = [fds[1], fds[2], fds[3]];
+        let job = job.insert(job::start(&plan, &groups, stdio, init.ready)?);
+        sys::close(init.ready);
+        Supervisor::new(&plan, &groups, init, job)?.supervise()
+    })();
+    if result.is_err() {
+        if let Some(init) = &init {
+            let _ = sys::pidfd_kill(init.pidfd);
+        }
+        // The job first: PID 1 ends only after everybody in its namespace has been waited for.
+        for pid in [job.map(|job: Job| job.pid), init.map(|init| init.pid)].into_iter().flatten() {
+            let _ = sys::wait(pid);
+        }
+    }
+    match result {
+        Ok(mut words) => {
+            words[report::CGROUP_LEFT] = u64::from(!groups.remove());
+            tell(&words, &[]);
+            Ok(())
+        }
+        Err(failure) => {
+            groups.remove();
+            Err(failure)
+        }
+    }
+}
+
+fn receive_plan() -> sys::Result<(Plan, [Fd; MAX_FDS])> {
+    let mut frame = [0u8; 8];
+    let mut fds = [-1; MAX_FDS];
+    let (length, count) = sys::receive(CONTROL, &mut frame, &mut fds)?;
+    if length != frame.len() || count < 4 {
+        return Err(sys::EINVAL);
+    }
+    let data = sys::map_file(fds[0], u64::from_ne_bytes(frame) as usize)?;
+    sys::close(fds[0]);
+    Ok((Plan::read(data)?, fds))
+}
+
+/// What poll watches, by index.
+mod watch {
+    pub const CONTROL: usize = 0;
+    pub const JOB: usize = 1;
+    pub const TIMER: usize = 2;
+    pub const START: usize = 3;
+    pub const OOM: usize = 4;
+    pub const COUNT: usize = 5;
+}
+
+struct Supervisor<'a> {
+    plan: &'a Plan,
+    groups: &'a Cgroups,
+    init: &'a Init,
+    job: &'a Job,
+    timer: Fd,
+    fds: [PollFd; watch::COUNT],
+    /// The file systems that the job can fill; their content is memory.
+    tmpfs: [Fd; 3],
+    started_ns: Option<u64>,
+    memory_peak: u64,
+    /// When to look at usage next.
+    next_look: Option<u64>,
+    /// An out-of-memory event was seen whose kill is not counted yet.
+    oom_pending: bool,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(
+        plan: &'a Plan,
+        groups: &'a Cgroups,
+        init: &'a Init,
+        job: &'a Job,
+    ) -> Result<Self, Failure> {
+        let timer = sys::boottime_timer().at(Stage::Fork)?;
+        let (oom, oom_events) = groups.oom_notifier().unwrap_or((-1, 0));
+        let fd = |fd, events| PollFd { fd, events, revents: 0 };
+        let directory = |path| {
+            sys::openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0).unwrap_or(-1)
+        };
+        if !plan.has(flag::AWAIT_GO) {
+            sys::close(job.gate);
+        }
+        Ok(Self {
+            fds: [
+                fd(CONTROL, POLLIN),
+                fd(job.pidfd, POLLIN),
+                fd(timer, POLLIN),
+                fd(job.failure, POLLIN),
+                fd(oom, oom_events),
+            ],
+            tmpfs: [directory(c"/work"), directory(c"/tmp"), directory(c"/dev/shm")],
+            plan,
+            groups,
+            init,
+            job,
+            timer,
+            started_ns: None,
+            memory_peak: 0,
+            next_look: None,
+            oom_pending: false,
+        })
+    }
+
+    /// Waits for the end of the job, kills what is left and reports.
+    fn supervise(mut self) -> Result<[u64; MESSAGE_WORDS], Failure> {
+        let cause = loop {
+            if let Some(cause) = self.step()? {
+                break cause;
+            }
+        };
+        let ended_ns = sys::monotonic_ns();
+        if cause != cause::EXIT {
+            let _ = sys::pidfd_kill(self.init.pidfd);
+        }
+        let main = sys::wait(self.job.pid).unwrap_or_default();
+        let ended_ns = if cause == cause::EXIT { sys::monotonic_ns() } else { ended_ns };
+        // PID 1 becomes waitable only after the kernel has killed and reaped its namespace.
+        let _ = sys::pidfd_kill(self.init.pidfd);
+        let rest = sys::wait(self.init.pid).unwrap_or_default();
+        Ok(self.report(cause, main, rest, ended_ns))
+    }
+
+    /// One round of waiting; returns why the job ended, if it did.
+    fn step(&mut self) -> Result<Option<u64>, Failure> {
+        let now = sys::monotonic_ns();
+        let timeout = self.next_look.map(|at| at.saturating_sub(now));
+        // An interrupted or timed-out poll leaves no bit set, which is what the code below wants.
+        for fd in &mut self.fds {
+            fd.revents = 0;
+        }
+        let _ = sys::poll(&mut self.fds, timeout);
+        let ready = |index: usize| self.fds[index].revents != 0;
+        let (start, job, timer) = (ready(watch::START), ready(watch::JOB), ready(watch::TIMER));
+        let (control, oom) = (ready(watch::CONTROL), ready(watch::OOM));
+
+        if start {
+            self.note_start()?;
+        }
+        if oom {
+            self.oom_pending = true;
+            self.next_look = Some(sys::monotonic_ns());
+            if self.fds[watch::OOM].events == POLLIN {
+                let _ = sys::read(self.fds[watch::OOM].fd, &mut [0u8; 8]);
+            } else {
+                // memory.events re-arms when it is read.
+                let _ = self.groups.oom_kills();
+            }
+        }
+        if job {
+            return Ok(Some(self.cause_of_death()));
+        }
+        if timer {
+            return Ok(Some(cause::WALL));
+        }
+        if control {
+            let mut byte = [0u8; 1];
+            match sys::read(CONTROL, &mut byte) {
+                Ok(1) if byte[0] == GO => sys::close(self.job.gate),
+                Err(sys::EINTR | sys::EAGAIN) => {}
+                _ => return Ok(Some(cause::KILLED)),
+            }
+        }
+        if self.next_look.is_some_and(|at| sys::monotonic_ns() >= at) {
+            return Ok(self.look());
+        }
+        Ok(None)
+    }
+
+    /// The job child executed the program, or says why it could not.
+    fn note_start(&mut self) -> Result<(), Failure> {
+        let mut frame = [0u8; 24];
+        let length = sys::read(self.job.failure, &mut frame).at(Stage::Exec)?;
+        sys::close(self.job.failure);
+        self.fds[watch::START].fd = -1;
+        if length == frame.len() {
+            let word = |i: usize| {
+                let mut bytes = [0u8; 8];
+                bytes.copy_from_slice(&frame[i * 8..i * 8 + 8]);
+                u64::from_ne_bytes(bytes)
+            };
+            let stage = Stage::from_number(word(0)).unwrap_or(Stage::Exec);
+            return Err(Failure { stage, index: word(1), errno: word(2) as i32 });
+        }
+        let now = sys::monotonic_ns();
+        self.started_ns = Some(now);
+        sys::arm_timer(self.timer, self.plan.wall_ns.max(1)).at(Stage::Exec)?;
+        self.schedule(now, 0);
+        tell(&[kind::STARTED, now], &[]);
+        Ok(())
+    }
+
+    fn cause_of_death(&self) -> u64 {
+        if self.groups.oom_kills() > 0 { cause::MEMORY } else { cause::EXIT }
+    }
+
+    /// Looks at the tree's usage.
+    fn look(&mut self) -> Option<u64> {
+        if self.oom_pending && self.groups.oom_kills() > 0 {
+            return Some(cause::MEMORY);
+        }
+        if self.plan.has(flag::WATCH_MEMORY) {
+            let used = usage::memory(self.plan.memory_limit, &self.tmpfs);
+            self.memory_peak = self.memory_peak.max(used);
+            if used > self.plan.memory_limit {
+                return Some(cause::MEMORY);
+            }
+        }
+        let cpu = usage::cpu_us();
+        if cpu >= self.plan.cpu_us {
+            return Some(cause::CPU);
+        }
+        self.schedule(sys::monotonic_ns(), cpu);
+        None
+    }
+
+    /// Plans the next look: the tree cannot reach its CPU limit before all processors together
+    /// have spent what is left of it.
+    fn schedule(&mut self, now: u64, cpu_used: u64) {
+        let left_us = self.plan.cpu_us.saturating_sub(cpu_used) / self.plan.cpus;
+        let mut wait = left_us.saturating_mul(1000).clamp(10 * MILLISECOND, 1000 * MILLISECOND);
+        if self.plan.has(flag::WATCH_MEMORY) {
+            wait = wait.min(self.plan.watch_ns);
+        }
+        if self.oom_pending {
+            wait = wait.min(5 * MILLISECOND);
+        }
+        self.next_look = Some(now.saturating_add(wait));
+    }
+
+    fn report(&self, cause: u64, main: Waited, rest: Waited, ended: u64) -> [u64; MESSAGE_WORDS] {
+        let counters = self.groups.counters();
+        // A kill by the kernel that raced with another end of the job is still the first cause.
+        let cause = match cause {
+            cause::EXIT | cause::WALL | cause::CPU if counters.oom_kills > 0 => cause::MEMORY,
+            other => other,
+        };
+        let largest_process = main.max_rss.max(rest.max_rss);
+        let watched = self.memory_peak.max(largest_process);
+        let mut words = [0; MESSAGE_WORDS];
+        words[0] = kind::FINISHED;
+        words[report::CAUSE] = cause;
+        words[report::SI_CODE] = main.code as u64;
+        words[report::SI_STATUS] = main.status as u64;
+        words[report::CPU_US] = main.cpu_us + rest.cpu_us;
+        words[report::MEMORY_PEAK] =
+            if self.groups.limit_memory() { counters.memory_peak } else { watched };
+        words[report::OOM_KILLS] = counters.oom_kills;
+        words[report::FORKS_REFUSED] = counters.forks_refused;
+        words[report::PROCESSES_PEAK] = counters.processes_peak;
+        words[report::STARTED_NS] = self.started_ns.unwrap_or(ended);
+        words[report::ENDED_NS] = ended;
+        words[report::GONE_NS] = sys::monotonic_ns();
+        for (bit, fullness) in self.tmpfs.iter().map(|fd| sys::fullness(*fd)).enumerate() {
+            words[report::NO_SPACE] |= u64::from(fullness.no_space) << bit;
+            words[report::NO_INODES] |= u64::from(fullness.no_inodes) << bit;
+        }
+        words
+    }
+}

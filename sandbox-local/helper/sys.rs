@@ -1,0 +1,798 @@
+//! System calls without a C library: the only file of the helper with unsafe code.
+//!
+//! Every wrapper takes references or file descriptors, so that what reaches the kernel is valid
+//! for the length of the call; the helper is a single thread and shares memory with nobody.
+
+use core::arch::asm;
+use core::ffi::CStr;
+
+/// An error number of the kernel, positive.
+pub type Errno = i32;
+/// What a system call returns.
+pub type Result<T> = core::result::Result<T, Errno>;
+/// A file descriptor. Closing is explicit: the helper's few descriptors live as long as it does.
+pub type Fd = i32;
+
+pub const EINTR: Errno = 4;
+pub const EAGAIN: Errno = 11;
+pub const ENOENT: Errno = 2;
+pub const ENOTDIR: Errno = 20;
+pub const EACCES: Errno = 13;
+pub const EBUSY: Errno = 16;
+pub const EINVAL: Errno = 22;
+
+pub const AT_FDCWD: Fd = -100;
+pub const AT_EMPTY_PATH: usize = 0x1000;
+pub const AT_RECURSIVE: usize = 0x8000;
+pub const AT_REMOVEDIR: usize = 0x200;
+
+pub const O_RDONLY: usize = 0;
+pub const O_WRONLY: usize = 1;
+pub const O_CREAT: usize = 0o100;
+pub const O_EXCL: usize = 0o200;
+pub const O_CLOEXEC: usize = 0o2_000_000;
+pub const O_PATH: usize = 0o10_000_000;
+#[cfg(target_arch = "x86_64")]
+pub const O_DIRECTORY: usize = 0o200_000;
+#[cfg(target_arch = "aarch64")]
+pub const O_DIRECTORY: usize = 0o40_000;
+
+/// System call numbers of the architecture.
+#[cfg(target_arch = "x86_64")]
+mod nr {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const MMAP: usize = 9;
+    pub const RT_SIGACTION: usize = 13;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const IOCTL: usize = 16;
+    pub const PREAD64: usize = 17;
+    pub const SOCKET: usize = 41;
+    pub const SENDMSG: usize = 46;
+    pub const RECVMSG: usize = 47;
+    pub const EXECVE: usize = 59;
+    pub const FCHDIR: usize = 81;
+    pub const CHDIR: usize = 80;
+    pub const UMASK: usize = 95;
+    pub const SETGROUPS: usize = 116;
+    pub const SETRESUID: usize = 117;
+    pub const SETRESGID: usize = 119;
+    pub const SETSID: usize = 112;
+    pub const CAPSET: usize = 126;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const FSTATFS: usize = 138;
+    pub const PIVOT_ROOT: usize = 155;
+    pub const PRCTL: usize = 157;
+    pub const MOUNT: usize = 165;
+    pub const UMOUNT2: usize = 166;
+    pub const SETHOSTNAME: usize = 170;
+    pub const GETDENTS64: usize = 217;
+    pub const CLOCK_GETTIME: usize = 228;
+    pub const EXIT_GROUP: usize = 231;
+    pub const WAITID: usize = 247;
+    pub const OPENAT: usize = 257;
+    pub const MKDIRAT: usize = 258;
+    pub const UNLINKAT: usize = 263;
+    pub const SYMLINKAT: usize = 266;
+    pub const PPOLL: usize = 271;
+    pub const UNSHARE: usize = 272;
+    pub const TIMERFD_CREATE: usize = 283;
+    pub const TIMERFD_SETTIME: usize = 286;
+    pub const EVENTFD2: usize = 290;
+    pub const DUP3: usize = 292;
+    pub const PIPE2: usize = 293;
+    pub const PRLIMIT64: usize = 302;
+    pub const SECCOMP: usize = 317;
+    pub const EXECVEAT: usize = 322;
+}
+
+/// System call numbers of the architecture.
+#[cfg(target_arch = "aarch64")]
+mod nr {
+    pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
+    pub const CLOSE: usize = 57;
+    pub const MMAP: usize = 222;
+    pub const RT_SIGACTION: usize = 134;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const IOCTL: usize = 29;
+    pub const PREAD64: usize = 67;
+    pub const SOCKET: usize = 198;
+    pub const SENDMSG: usize = 211;
+    pub const RECVMSG: usize = 212;
+    pub const EXECVE: usize = 221;
+    pub const FCHDIR: usize = 50;
+    pub const CHDIR: usize = 49;
+    pub const UMASK: usize = 166;
+    pub const SETGROUPS: usize = 159;
+    pub const SETRESUID: usize = 147;
+    pub const SETRESGID: usize = 149;
+    pub const SETSID: usize = 157;
+    pub const CAPSET: usize = 91;
+    pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const FSTATFS: usize = 44;
+    pub const PIVOT_ROOT: usize = 41;
+    pub const PRCTL: usize = 167;
+    pub const MOUNT: usize = 40;
+    pub const UMOUNT2: usize = 39;
+    pub const SETHOSTNAME: usize = 161;
+    pub const GETDENTS64: usize = 61;
+    pub const CLOCK_GETTIME: usize = 113;
+    pub const EXIT_GROUP: usize = 94;
+    pub const WAITID: usize = 95;
+    pub const OPENAT: usize = 56;
+    pub const MKDIRAT: usize = 34;
+    pub const UNLINKAT: usize = 35;
+    pub const SYMLINKAT: usize = 36;
+    pub const PPOLL: usize = 73;
+    pub const UNSHARE: usize = 97;
+    pub const TIMERFD_CREATE: usize = 85;
+    pub const TIMERFD_SETTIME: usize = 86;
+    pub const EVENTFD2: usize = 19;
+    pub const DUP3: usize = 24;
+    pub const PIPE2: usize = 59;
+    pub const PRLIMIT64: usize = 261;
+    pub const SECCOMP: usize = 277;
+    pub const EXECVEAT: usize = 281;
+}
+
+/// Numbers that every architecture shares: calls added since Linux 5.1.
+mod common {
+    pub const PIDFD_SEND_SIGNAL: usize = 424;
+    pub const OPEN_TREE: usize = 428;
+    pub const MOVE_MOUNT: usize = 429;
+    pub const FSOPEN: usize = 430;
+    pub const FSCONFIG: usize = 431;
+    pub const FSMOUNT: usize = 432;
+    pub const CLONE3: usize = 435;
+    pub const CLOSE_RANGE: usize = 436;
+    pub const MOUNT_SETATTR: usize = 442;
+    pub const LANDLOCK_CREATE_RULESET: usize = 444;
+    pub const LANDLOCK_ADD_RULE: usize = 445;
+    pub const LANDLOCK_RESTRICT_SELF: usize = 446;
+}
+
+/// Enters the kernel.
+///
+/// # Safety
+///
+/// The arguments must be what the call `number` expects: every pointer among them valid for the
+/// access and the length that the call makes.
+#[cfg(target_arch = "x86_64")]
+unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize> {
+    let [a, b, c, d, e, f] = args;
+    let ret: isize;
+    // SAFETY: the x86_64 system call convention; rcx and r11 are clobbered, the stack is not used.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => ret, in("rdi") a, in("rsi") b,
+            in("rdx") c, in("r10") d, in("r8") e, in("r9") f, out("rcx") _, out("r11") _,
+            options(nostack));
+    }
+    check(ret)
+}
+
+/// Enters the kernel.
+///
+/// # Safety
+///
+/// As on x86_64.
+#[cfg(target_arch = "aarch64")]
+unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize> {
+    let [a, b, c, d, e, f] = args;
+    let ret: isize;
+    // SAFETY: the aarch64 system call convention; the stack is not used.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a as isize => ret, in("x1") b,
+            in("x2") c, in("x3") d, in("x4") e, in("x5") f, options(nostack));
+    }
+    check(ret)
+}
+
+fn check(ret: isize) -> Result<usize> {
+    if ret < 0 { Err(-ret as Errno) } else { Ok(ret as usize) }
+}
+
+/// A call whose arguments are all plain numbers or live references turned into addresses.
+macro_rules! call {
+    ($number:expr $(, $arg:expr)*) => {{
+        let mut args = [0usize; 6];
+        let given = [$($arg as usize),*];
+        args[..given.len()].copy_from_slice(&given);
+        // SAFETY: each address comes from a reference that outlives the call, with the length of
+        // what it refers to; the rest are numbers that the kernel checks.
+        unsafe { syscall($number, args) }
+    }};
+}
+
+fn path(p: &CStr) -> usize {
+    p.as_ptr() as usize
+}
+
+pub fn exit(code: i32) -> ! {
+    loop {
+        let _ = call!(nr::EXIT_GROUP, code);
+    }
+}
+
+pub fn read(fd: Fd, buf: &mut [u8]) -> Result<usize> {
+    call!(nr::READ, fd, buf.as_mut_ptr(), buf.len())
+}
+
+pub fn pread(fd: Fd, buf: &mut [u8]) -> Result<usize> {
+    call!(nr::PREAD64, fd, buf.as_mut_ptr(), buf.len(), 0)
+}
+
+pub fn write(fd: Fd, buf: &[u8]) -> Result<usize> {
+    call!(nr::WRITE, fd, buf.as_ptr(), buf.len())
+}
+
+pub fn close(fd: Fd) {
+    let _ = call!(nr::CLOSE, fd);
+}
+
+pub fn openat(dir: Fd, p: &CStr, flags: usize, mode: usize) -> Result<Fd> {
+    call!(nr::OPENAT, dir, path(p), flags, mode).map(|fd| fd as Fd)
+}
+
+pub fn mkdirat(dir: Fd, p: &CStr, mode: usize) -> Result<usize> {
+    call!(nr::MKDIRAT, dir, path(p), mode)
+}
+
+pub fn symlinkat(target: &CStr, dir: Fd, p: &CStr) -> Result<usize> {
+    call!(nr::SYMLINKAT, path(target), dir, path(p))
+}
+
+pub fn rmdirat(dir: Fd, p: &CStr) -> Result<usize> {
+    call!(nr::UNLINKAT, dir, path(p), AT_REMOVEDIR)
+}
+
+pub fn pipe() -> Result<(Fd, Fd)> {
+    let mut fds = [0i32; 2];
+    call!(nr::PIPE2, &mut fds as *mut _, O_CLOEXEC)?;
+    Ok((fds[0], fds[1]))
+}
+
+/// A non-blocking eventfd.
+pub fn eventfd() -> Result<Fd> {
+    call!(nr::EVENTFD2, 0, O_CLOEXEC | 0o4000).map(|fd| fd as Fd)
+}
+
+pub fn dup3(from: Fd, to: Fd) -> Result<usize> {
+    call!(nr::DUP3, from, to, 0)
+}
+
+/// Closes, or marks close-on-exec, every descriptor from `first` on (Linux 5.9; flag 5.11).
+pub fn close_range(first: Fd, cloexec: bool) -> Result<usize> {
+    call!(common::CLOSE_RANGE, first, u32::MAX, if cloexec { 4 } else { 0 })
+}
+
+pub fn chdir(p: &CStr) -> Result<usize> {
+    call!(nr::CHDIR, path(p))
+}
+
+pub fn fchdir(fd: Fd) -> Result<usize> {
+    call!(nr::FCHDIR, fd)
+}
+
+pub fn umask(mask: usize) {
+    let _ = call!(nr::UMASK, mask);
+}
+
+pub fn setsid() -> Result<usize> {
+    call!(nr::SETSID, 0)
+}
+
+pub fn unshare(flags: u64) -> Result<usize> {
+    call!(nr::UNSHARE, flags)
+}
+
+pub fn sethostname(name: &[u8]) -> Result<usize> {
+    call!(nr::SETHOSTNAME, name.as_ptr(), name.len())
+}
+
+/// `mount(NULL, target, NULL, flags, NULL)`: changes propagation.
+pub fn mount_propagation(target: &CStr, flags: usize) -> Result<usize> {
+    call!(nr::MOUNT, 0, path(target), 0, flags, 0)
+}
+
+pub fn umount_detach(target: &CStr) -> Result<usize> {
+    call!(nr::UMOUNT2, path(target), 2)
+}
+
+pub fn pivot_root(new: &CStr, old: &CStr) -> Result<usize> {
+    call!(nr::PIVOT_ROOT, path(new), path(old))
+}
+
+pub fn fsopen(kind: &CStr) -> Result<Fd> {
+    call!(common::FSOPEN, path(kind), 1).map(|fd| fd as Fd)
+}
+
+/// `FSCONFIG_SET_STRING`.
+pub fn fsconfig_string(fd: Fd, key: &CStr, value: &CStr) -> Result<usize> {
+    call!(common::FSCONFIG, fd, 1, path(key), path(value), 0)
+}
+
+/// `FSCONFIG_CMD_CREATE`.
+pub fn fsconfig_create(fd: Fd) -> Result<usize> {
+    call!(common::FSCONFIG, fd, 6, 0, 0, 0)
+}
+
+pub fn fsmount(fd: Fd, attributes: u64) -> Result<Fd> {
+    call!(common::FSMOUNT, fd, 1, attributes).map(|fd| fd as Fd)
+}
+
+/// Clones the mount tree at a host path (`OPEN_TREE_CLONE`).
+pub fn open_tree_clone(p: &CStr) -> Result<Fd> {
+    let flags = 1 | O_CLOEXEC | AT_RECURSIVE;
+    call!(common::OPEN_TREE, AT_FDCWD, path(p), flags).map(|fd| fd as Fd)
+}
+
+/// Attaches a detached mount (`MOVE_MOUNT_F_EMPTY_PATH`).
+pub fn move_mount(fd: Fd, dir: Fd, p: &CStr) -> Result<usize> {
+    call!(common::MOVE_MOUNT, fd, path(c""), dir, path(p), 4)
+}
+
+pub fn mount_setattr(fd: Fd, recursive: bool, set: u64) -> Result<usize> {
+    // struct mount_attr { attr_set, attr_clr, propagation, userns_fd }
+    let attr = [set, 0, 0, 0];
+    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    call!(common::MOUNT_SETATTR, fd, path(c""), flags, attr.as_ptr(), size_of_val(&attr))
+}
+
+pub fn setgroups_empty() -> Result<usize> {
+    call!(nr::SETGROUPS, 0, 0)
+}
+
+pub fn setresgid(id: u64) -> Result<usize> {
+    call!(nr::SETRESGID, id, id, id)
+}
+
+pub fn setresuid(id: u64) -> Result<usize> {
+    call!(nr::SETRESUID, id, id, id)
+}
+
+pub fn prctl(option: usize, arg: usize) -> Result<usize> {
+    call!(nr::PRCTL, option, arg, 0, 0, 0)
+}
+
+/// Clears the effective, permitted and inheritable sets.
+pub fn capset_empty() -> Result<usize> {
+    // _LINUX_CAPABILITY_VERSION_3, this thread; three sets of two words.
+    let header = [0x2008_0522u32, 0];
+    let data = [0u32; 6];
+    call!(nr::CAPSET, header.as_ptr(), data.as_ptr())
+}
+
+pub fn setrlimit(resource: u64, soft: u64, hard: u64) -> Result<usize> {
+    let limit = [soft, hard];
+    call!(nr::PRLIMIT64, 0, resource, limit.as_ptr(), 0)
+}
+
+/// Installs one filter; `program` is an array of `struct sock_filter`, 8 bytes each.
+pub fn seccomp_filter(program: &[u8]) -> Result<usize> {
+    #[repr(C)]
+    struct Fprog {
+        len: u16,
+        filter: *const u8,
+    }
+    let prog = Fprog { len: (program.len() / 8) as u16, filter: program.as_ptr() };
+    call!(nr::SECCOMP, 1, 0, &prog as *const Fprog)
+}
+
+/// The ABI version that the kernel offers.
+pub fn landlock_abi() -> Result<usize> {
+    call!(common::LANDLOCK_CREATE_RULESET, 0, 0, 1)
+}
+
+/// `attr` is `{ handled_access_fs, handled_access_net, scoped }`; older ABIs take a prefix.
+pub fn landlock_create(attr: &[u64]) -> Result<Fd> {
+    call!(common::LANDLOCK_CREATE_RULESET, attr.as_ptr(), size_of_val(attr), 0).map(|fd| fd as Fd)
+}
+
+/// Allows `access` beneath `parent`.
+pub fn landlock_allow(ruleset: Fd, access: u64, parent: Fd) -> Result<usize> {
+    // struct landlock_path_beneath_attr is packed: u64 access, s32 fd.
+    let mut attr = [0u8; 12];
+    attr[..8].copy_from_slice(&access.to_ne_bytes());
+    attr[8..].copy_from_slice(&parent.to_ne_bytes());
+    call!(common::LANDLOCK_ADD_RULE, ruleset, 1, attr.as_ptr(), 0)
+}
+
+pub fn landlock_restrict(ruleset: Fd) -> Result<usize> {
+    call!(common::LANDLOCK_RESTRICT_SELF, ruleset, 0)
+}
+
+/// Restores the default disposition of every signal and unblocks all of them.
+pub fn reset_signals() {
+    // struct sigaction of the kernel: handler, flags, restorer, mask.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        let _ = call!(nr::RT_SIGACTION, signal, default.as_ptr(), 0, 8);
+    }
+    sigprocmask(0);
+}
+
+/// Sets the mask of blocked signals.
+pub fn sigprocmask(mask: u64) {
+    let _ = call!(nr::RT_SIGPROCMASK, 2, &mask as *const u64, 0, 8);
+}
+
+/// Waits until one of the (blocked) signals in `mask` is pending and takes it.
+pub fn sigwait(mask: u64) {
+    let _ = call!(nr::RT_SIGTIMEDWAIT, &mask as *const u64, 0, 0, 8);
+}
+
+pub fn pidfd_kill(pidfd: Fd) -> Result<usize> {
+    call!(common::PIDFD_SEND_SIGNAL, pidfd, 9, 0, 0)
+}
+
+/// What [`fork`] returns in each of the two processes.
+pub enum Fork {
+    Child,
+    Parent { pid: i32, pidfd: Fd },
+}
+
+/// Forks with a pidfd, optionally into the cgroup v2 directory `cgroup`.
+pub fn fork(cgroup: Option<Fd>) -> Result<Fork> {
+    const CLONE_PIDFD: u64 = 0x1000;
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: Fd = -1;
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+    // set_tid, set_tid_size, cgroup.
+    let mut args = [0u64; 11];
+    args[0] = CLONE_PIDFD;
+    args[1] = &raw mut pidfd as u64;
+    args[4] = 17; // SIGCHLD
+    if let Some(fd) = cgroup {
+        args[0] |= CLONE_INTO_CGROUP;
+        args[10] = fd as u64;
+    }
+    match call!(common::CLONE3, args.as_ptr(), size_of_val(&args))? {
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent { pid: pid as i32, pidfd }),
+    }
+}
+
+/// How a waited-for process ended, and the CPU time of it and its waited-for children.
+#[derive(Clone, Copy, Default)]
+pub struct Waited {
+    pub code: i32,
+    pub status: i32,
+    pub cpu_us: u64,
+    /// Largest resident set of one process, in bytes.
+    pub max_rss: u64,
+}
+
+/// `waitid(P_PID, pid, WEXITED | __WALL)`, blocking; `pid` 0 stands for any child.
+pub fn wait(pid: i32) -> Result<Waited> {
+    let mut info = [0i32; 32];
+    let mut usage = [0u64; 18];
+    let which = if pid == 0 { 0 } else { 1 };
+    loop {
+        let flags = 4usize | 0x4000_0000;
+        match call!(nr::WAITID, which, pid, info.as_mut_ptr(), flags, usage.as_mut_ptr()) {
+            Err(EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    // siginfo: signo, errno, code, (pad), pid, uid, status. rusage: utime and stime as s, us; then maxrss in KiB.
+    Ok(Waited {
+        code: info[2],
+        status: info[6],
+        cpu_us: (usage[0] + usage[2]) * 1_000_000 + usage[1] + usage[3],
+        max_rss: usage[4] * 1024,
+    })
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PollFd {
+    pub fd: Fd,
+    pub events: i16,
+    pub revents: i16,
+}
+
+pub const POLLIN: i16 = 1;
+pub const POLLPRI: i16 = 2;
+
+/// Waits for an event, at most `timeout_ns` nanoseconds.
+pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<usize> {
+    let timeout = timeout_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
+    let pointer = timeout.as_ref().map_or(0, |t| t.as_ptr() as usize);
+    call!(nr::PPOLL, fds.as_mut_ptr(), fds.len(), pointer, 0, 8)
+}
+
+/// A one-shot timer on `CLOCK_BOOTTIME`, which counts while the machine sleeps.
+pub fn boottime_timer() -> Result<Fd> {
+    call!(nr::TIMERFD_CREATE, 7, O_CLOEXEC).map(|fd| fd as Fd)
+}
+
+pub fn arm_timer(fd: Fd, ns: u64) -> Result<usize> {
+    let spec = [0, 0, ns / 1_000_000_000, ns % 1_000_000_000];
+    call!(nr::TIMERFD_SETTIME, fd, 0, spec.as_ptr(), 0)
+}
+
+pub fn monotonic_ns() -> u64 {
+    let mut now = [0u64; 2];
+    let _ = call!(nr::CLOCK_GETTIME, 1, now.as_mut_ptr());
+    now[0] * 1_000_000_000 + now[1]
+}
+
+/// How full a file system is.
+#[derive(Default)]
+pub struct Fullness {
+    pub used: u64,
+    /// No block is free.
+    pub no_space: bool,
+    /// No inode is free.
+    pub no_inodes: bool,
+}
+
+pub fn fullness(fd: Fd) -> Fullness {
+    // struct statfs: type, bsize, blocks, bfree, bavail, files, ffree, ...
+    let mut fs = [0u64; 16];
+    match call!(nr::FSTATFS, fd, fs.as_mut_ptr()) {
+        Ok(_) => Fullness {
+            used: fs[2].saturating_sub(fs[3]) * fs[1],
+            no_space: fs[3] == 0,
+            no_inodes: fs[6] == 0,
+        },
+        Err(_) => Fullness::default(),
+    }
+}
+
+pub fn getdents(fd: Fd, buf: &mut [u8]) -> Result<usize> {
+    call!(nr::GETDENTS64, fd, buf.as_mut_ptr(), buf.len())
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub fn loopback_up() -> Result<usize> {
+    let socket = call!(nr::SOCKET, 2, 2 | O_CLOEXEC, 0)? as Fd;
+    // struct ifreq: 16 bytes of name, then flags. SIOCSIFFLAGS, IFF_UP | IFF_RUNNING.
+    let mut request = [0u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    request[16..18].copy_from_slice(&0x41u16.to_ne_bytes());
+    let result = call!(nr::IOCTL, socket, 0x8914, request.as_ptr());
+    close(socket);
+    result
+}
+
+#[repr(C)]
+struct MsgHdr {
+    name: usize,
+    name_len: u32,
+    iov: *mut [usize; 2],
+    iov_len: usize,
+    control: *mut u8,
+    control_len: usize,
+    flags: i32,
+}
+
+/// Most descriptors that one message carries.
+pub const MAX_FDS: usize = 16;
+const CMSG_HEADER: usize = 16;
+
+#[repr(C, align(8))]
+struct Control([u8; CMSG_HEADER + MAX_FDS * 4]);
+
+/// Sends one frame with descriptors; never raises SIGPIPE.
+pub fn send(socket: Fd, data: &[u8], fds: &[Fd]) -> Result<usize> {
+    let mut iov = [data.as_ptr() as usize, data.len()];
+    let mut control = Control([0; CMSG_HEADER + MAX_FDS * 4]);
+    let length = CMSG_HEADER + size_of_val(fds);
+    control.0[..8].copy_from_slice(&(length as u64).to_ne_bytes());
+    control.0[8..12].copy_from_slice(&1u32.to_ne_bytes()); // SOL_SOCKET
+    control.0[12..16].copy_from_slice(&1u32.to_ne_bytes()); // SCM_RIGHTS
+    for (slot, fd) in control.0[CMSG_HEADER..].chunks_exact_mut(4).zip(fds) {
+        slot.copy_from_slice(&fd.to_ne_bytes());
+    }
+    let message = MsgHdr {
+        name: 0,
+        name_len: 0,
+        iov: &raw mut iov,
+        iov_len: 1,
+        control: control.0.as_mut_ptr(),
+        control_len: if fds.is_empty() { 0 } else { length.next_multiple_of(8) },
+        flags: 0,
+    };
+    call!(nr::SENDMSG, socket, &message as *const MsgHdr, 0x4000)
+}
+
+/// Receives one frame and its descriptors; returns the frame's length and their number.
+pub fn receive(socket: Fd, data: &mut [u8], fds: &mut [Fd; MAX_FDS]) -> Result<(usize, usize)> {
+    let mut iov = [data.as_mut_ptr() as usize, data.len()];
+    let mut control = Control([0; CMSG_HEADER + MAX_FDS * 4]);
+    let mut message = MsgHdr {
+        name: 0,
+        name_len: 0,
+        iov: &raw mut iov,
+        iov_len: 1,
+        control: control.0.as_mut_ptr(),
+        control_len: control.0.len(),
+        flags: 0,
+    };
+    let length = loop {
+        match call!(nr::RECVMSG, socket, &mut message as *mut MsgHdr, 0x4000_0000) {
+            Err(EINTR) => {}
+            other => break other?,
+        }
+    };
+    let used = message.control_len;
+    let mut count = 0;
+    if used > CMSG_HEADER {
+        let mut size = [0u8; 8];
+        size.copy_from_slice(&control.0[..8]);
+        let end = (u64::from_ne_bytes(size) as usize).min(used);
+        for slot in control.0[CMSG_HEADER..end].chunks_exact(4) {
+            fds[count] = i32::from_ne_bytes([slot[0], slot[1], slot[2], slot[3]]);
+            count += 1;
+        }
+    }
+    Ok((length, count))
+}
+
+/// Maps a file of `length` bytes for the rest of the process's life.
+pub fn map_file(fd: Fd, length: usize) -> Result<&'static [u8]> {
+    let address = call!(nr::MMAP, 0, length, 1, 2, fd, 0)?;
+    // SAFETY: the kernel returned a private read-only mapping of `length` bytes that is never
+    // unmapped; the file is sealed against shrinking, so no access can fault.
+    Ok(unsafe { core::slice::from_raw_parts(address as *const u8, length) })
+}
+
+/// A list of C strings in the form that `execve` takes.
+pub struct StringArray {
+    pointers: &'static mut [usize],
+}
+
+impl StringArray {
+    /// Reserves room for `count` strings and the terminator.
+    pub fn with_capacity(count: usize) -> Result<Self> {
+        let bytes = (count + 1) * size_of::<usize>();
+        // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS.
+        let address = call!(nr::MMAP, 0, bytes, 3, 0x22, -1i32, 0)?;
+        // SAFETY: a fresh, zeroed, page-aligned mapping of that size that nobody else refers to.
+        let pointers = unsafe { core::slice::from_raw_parts_mut(address as *mut usize, count + 1) };
+        Ok(Self { pointers })
+    }
+
+    pub fn set(&mut self, index: usize, value: &'static CStr) {
+        if index + 1 < self.pointers.len() {
+            self.pointers[index] = path(value);
+        }
+    }
+}
+
+pub fn execve(file: &CStr, argv: &StringArray, envp: &StringArray) -> Errno {
+    match call!(nr::EXECVE, path(file), argv.pointers.as_ptr(), envp.pointers.as_ptr()) {
+        Err(errno) => errno,
+        Ok(_) => 0,
+    }
+}
+
+/// Executes the open file `fd` with one or two arguments and an empty environment.
+pub fn exec_fd(fd: Fd, name: &CStr, argument: &CStr) -> Errno {
+    let argv = [path(name), path(argument), 0];
+    let envp = [0usize];
+    let (argv, envp) = (argv.as_ptr(), envp.as_ptr());
+    match call!(nr::EXECVEAT, fd, path(c""), argv, envp, AT_EMPTY_PATH) {
+        Err(errno) => errno,
+        Ok(_) => 0,
+    }
+}
+
+// The process's entry: hands the initial stack to `start`.
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call {start}",
+    "ud2",
+    start = sym start,
+);
+
+// The process's entry: hands the initial stack to `start`.
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "mov x29, #0",
+    "mov x0, sp",
+    "bl {start}",
+    "brk #1",
+    start = sym start,
+);
+
+extern "C" fn start(stack: *const usize) -> ! {
+    // SAFETY: at process entry the stack holds argc followed by argc pointers to C strings.
+    let argument = unsafe {
+        if *stack > 1 { Some(CStr::from_ptr(*stack.add(2) as *const _)) } else { None }
+    };
+    crate::main(argument)
+}
+
+/// What the compiler expects of a C library. Loops stay loops because the crate is `no_builtins`.
+mod memory {
+    /// # Safety
+    /// As C's `memcpy`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+        for i in 0..n {
+            // SAFETY: the caller vouches for n bytes at both places.
+            unsafe { *to.add(i) = *from.add(i) };
+        }
+        to
+    }
+
+    /// # Safety
+    /// As C's `memmove`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+        if (to as usize) <= from as usize {
+            for i in 0..n {
+                // SAFETY: the caller vouches for n bytes at both places; forward order is safe
+                // when the destination starts first.
+                unsafe { *to.add(i) = *from.add(i) };
+            }
+        } else {
+            for i in (0..n).rev() {
+                // SAFETY: as above, backward order.
+                unsafe { *to.add(i) = *from.add(i) };
+            }
+        }
+        to
+    }
+
+    /// # Safety
+    /// As C's `memset`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memset(to: *mut u8, value: i32, n: usize) -> *mut u8 {
+        for i in 0..n {
+            // SAFETY: the caller vouches for n bytes.
+            unsafe { *to.add(i) = value as u8 };
+        }
+        to
+    }
+
+    /// # Safety
+    /// As C's `memcmp`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+        for i in 0..n {
+            // SAFETY: the caller vouches for n bytes at both places.
+            let (x, y) = unsafe { (*a.add(i), *b.add(i)) };
+            if x != y {
+                return i32::from(x) - i32::from(y);
+            }
+        }
+        0
+    }
+
+    /// # Safety
+    /// As C's `bcmp`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+        // SAFETY: same contract.
+        unsafe { memcmp(a, b, n) }
+    }
+
+    /// # Safety
+    /// As C's `strlen`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn strlen(s: *const u8) -> usize {
+        let mut n = 0;
+        // SAFETY: the caller vouches for a terminating NUL.
+        while unsafe { *s.add(n) } != 0 {
+            n += 1;
+        }
+        n
+    }
+
+    /// `core` is built for unwinding and names its personality; this program aborts instead.
+    #[unsafe(no_mangle)]
+    extern "C" fn rust_eh_personality() {}
+}

@@ -1,0 +1,165 @@
+//! Where cgroups for jobs can be made.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, access};
+use sandbox_core::Limits;
+
+use crate::plan::CgroupPlan;
+
+const PREFIX: &str = "sandbox-";
+
+/// A directory of a cgroup hierarchy beneath which jobs get their own.
+#[derive(Clone, Debug)]
+pub(crate) struct Parent {
+    pub(crate) version: u64,
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
+    pub(crate) path: PathBuf,
+    pub(crate) dir: Arc<OwnedFd>,
+}
+
+impl Parent {
+    fn open(version: u64, memory: bool, processes: bool, path: PathBuf) -> Option<Self> {
+        access(&path, AccessFlags::W_OK).ok()?;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let dir = Arc::new(open(&path, flags, Mode::empty()).ok()?);
+        Some(Self { version, memory, processes, path, dir })
+    }
+
+    /// The cgroup of one job beneath this parent, whose directory travels as `parent_fd`.
+    pub(crate) fn plan(&self, name: &str, limits: &Limits, parent_fd: usize) -> CgroupPlan {
+        let memory = limits.memory.as_u64().to_string();
+        let processes = limits.processes.to_string();
+        let set = |file: &str, value: &str, optional| (file.to_owned(), value.to_owned(), optional);
+        let mut settings = Vec::new();
+        if self.memory && self.version == 1 {
+            settings.push(set("memory.limit_in_bytes", &memory, false));
+            settings.push(set("memory.memsw.limit_in_bytes", &memory, true));
+        } else if self.memory {
+            settings.push(set("memory.max", &memory, false));
+            settings.push(set("memory.swap.max", "0", true));
+            settings.push(set("memory.oom.group", "1", true));
+        }
+        if self.processes {
+            settings.push(set("pids.max", &processes, false));
+        }
+        CgroupPlan {
+            version: self.version,
+            parent_fd: parent_fd as u64,
+            memory: self.memory,
+            name: name.to_owned(),
+            settings,
+        }
+    }
+
+    /// Removes cgroups that applications left which no longer exist: their helpers were killed
+    /// together with them.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+            if let Some(pid) = pid
+                && pid.parse::<u32>().is_ok()
+                && !Path::new("/proc").join(pid).exists()
+            {
+                // Only an empty cgroup can be removed, so a wrong guess does no harm.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+/// The name of a job's cgroup.
+pub(crate) fn name(number: u64) -> String {
+    format!("{PREFIX}{}-{number}", std::process::id())
+}
+
+/// Removes a job's cgroups after its helper died without doing so.
+pub(crate) fn remove(parents: &[Parent], name: &str) {
+    for parent in parents {
+        let _ = fs::remove_dir(parent.path.join(name));
+    }
+}
+
+/// Finds writable hierarchies: v2 with memory and pids delegated, else v1 controllers.
+pub(crate) fn discover() -> Vec<Parent> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let parents = match v2(&own, &mounts) {
+        Some(parent) => vec![parent],
+        None => ["memory", "pids"].iter().filter_map(|name| v1(&own, &mounts, name)).collect(),
+    };
+    parents.iter().for_each(Parent::sweep);
+    parents
+}
+
+/// The nearest ancestor (or the own cgroup) that hands both controllers to its children.
+fn v2(own: &str, mounts: &str) -> Option<Parent> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (mount, root) = mounts.lines().find_map(|line| mounted(line, "cgroup2", |_| true))?;
+    let directory = beneath(&mount, &root, path);
+    directory.ancestors().take_while(|dir| dir.starts_with(&mount)).find_map(|dir| {
+        let control = fs::read_to_string(dir.join("cgroup.subtree_control")).ok()?;
+        let has = |name| control.split_whitespace().any(|word| word == name);
+        // The helper moves jobs from the own cgroup: that takes the common ancestor's consent.
+        let procs = access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
+        let usable = has("memory") && has("pids") && procs;
+        usable.then(|| Parent::open(2, true, true, dir.to_owned()))?
+    })
+}
+
+fn v1(own: &str, mounts: &str, controller: &str) -> Option<Parent> {
+    let path = own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        controllers.split(',').any(|name| name == controller).then_some(parts.next()?)
+    })?;
+    let has = |options: &str| options.split(',').any(|option| option == controller);
+    let (mount, root) = mounts.lines().find_map(|line| mounted(line, "cgroup", has))?;
+    let memory = controller == "memory";
+    Parent::open(1, memory, !memory, beneath(&mount, &root, path))
+}
+
+/// Mount point and root of a `mountinfo` line of that file system type whose options fit.
+fn mounted(line: &str, kind: &str, fits: impl Fn(&str) -> bool) -> Option<(PathBuf, String)> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut after = after.split(' ');
+    let (this, options) = (after.next()?, after.nth(1)?);
+    let mut before = before.split(' ').skip(3);
+    let (root, mount) = (before.next()?, before.next()?);
+    (this == kind && fits(options)).then(|| (PathBuf::from(mount), root.to_owned()))
+}
+
+fn beneath(mount: &Path, root: &str, path: &str) -> PathBuf {
+    let relative = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
+    mount.join(relative.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 24 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+31 24 0:27 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+32 24 0:28 /docker/x /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids";
+
+    #[test]
+    fn mounts_are_found_by_type_and_controller() {
+        let find = |kind: &str, name: &str| {
+            let has = |options: &str| options.split(',').any(|option| option == name);
+            MOUNTS.lines().find_map(|line| mounted(line, kind, has))
+        };
+        let memory = find("cgroup", "memory").expect("memory");
+        assert_eq!(memory, (PathBuf::from("/sys/fs/cgroup/memory"), "/".into()));
+        let pids = find("cgroup", "pids").expect("pids");
+        assert_eq!(beneath(&pids.0, &pids.1, "/docker/x/y"), Path::new("/sys/fs/cgroup/pids/y"));
+        assert!(find("cgroup", "freezer").is_none());
+    }
+}

@@ -1,0 +1,119 @@
+//! The control socket between the application and one helper.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use tokio::io::unix::AsyncFd;
+
+use crate::fd;
+use crate::protocol::{MESSAGE_WORDS, Stage, kind};
+
+/// A message from the helper.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Set-up failed and nothing is left.
+    Failed(SetupFailure),
+    /// The workspace is mounted.
+    Ready { workspace: OwnedFd, init: OwnedFd },
+    /// The program was executed.
+    Started,
+    /// Everything is dead.
+    Finished([u64; MESSAGE_WORDS]),
+}
+
+/// The step of the set-up that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetupFailure {
+    pub(crate) stage: Stage,
+    pub(crate) index: usize,
+    pub(crate) errno: Errno,
+}
+
+/// The application's end.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: AsyncFd<OwnedFd>,
+}
+
+/// A pair of sockets: ours, to be made into a [`Control`], and the helper's.
+pub(crate) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+}
+
+/// Sends the plan's length and all descriptors; the frame waits in the socket for the helper.
+pub(crate) fn send_plan(socket: &OwnedFd, length: u64, fds: &[RawFd]) -> nix::Result<()> {
+    let data = length.to_ne_bytes();
+    let rights = [ControlMessage::ScmRights(fds)];
+    let iov = [IoSlice::new(&data)];
+    sendmsg::<()>(socket.as_raw_fd(), &iov, &rights, MsgFlags::MSG_NOSIGNAL, None).map(|_| ())
+}
+
+impl Control {
+    pub(crate) fn new(socket: OwnedFd) -> std::io::Result<Self> {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { socket: fd::watch(socket)? })
+    }
+
+    /// Sends [`GO`](crate::protocol::GO) or [`KILL`](crate::protocol::KILL). A helper that is
+    /// gone shows on the next receive.
+    pub(crate) fn tell(&self, byte: u8) {
+        let _ = nix::unistd::write(self.socket.as_fd(), &[byte]);
+    }
+
+    /// The next message; `None` when the helper is gone. Cancel-safe.
+    pub(crate) async fn receive(&self) -> std::io::Result<Option<Message>> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match receive_now(self.socket.get_ref()) {
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(Errno::EINTR) => {}
+                // The helper died with our message unread.
+                Err(Errno::ECONNRESET) => return Ok(None),
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+fn receive_now(socket: &OwnedFd) -> nix::Result<Option<Message>> {
+    let mut frame = [0u8; MESSAGE_WORDS * 8];
+    let mut space = cmsg_space!([RawFd; 2]);
+    let (length, mut fds) = {
+        let mut iov = [IoSliceMut::new(&mut frame)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+        let mut fds = Vec::new();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(received) = control {
+                fds.extend(received);
+            }
+        }
+        (message.bytes, fds.into_iter().map(fd::received))
+    };
+    if length != frame.len() {
+        return Ok(None);
+    }
+    let mut words = [0u64; MESSAGE_WORDS];
+    for (word, bytes) in words.iter_mut().zip(frame.chunks_exact(8)) {
+        *word = bytes.try_into().map(u64::from_ne_bytes).unwrap_or(0);
+    }
+    Ok(match (words[0], fds.next(), fds.next()) {
+        (kind::FAILED, ..) => Stage::from_number(words[1]).map(|stage| {
+            let errno = Errno::from_raw(i32::try_from(words[3]).unwrap_or(libc::EIO));
+            let index = usize::try_from(words[2]).unwrap_or(0);
+            Message::Failed(SetupFailure { stage, index, errno })
+        }),
+        (kind::READY, Some(workspace), Some(init)) => Some(Message::Ready { workspace, init }),
+        (kind::STARTED, ..) => Some(Message::Started),
+        (kind::FINISHED, ..) => Some(Message::Finished(words)),
+        _ => None,
+    })
+}

@@ -1,0 +1,98 @@
+//! The job's command line, environment and per-process limits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use sandbox_core::{Job, Limits, Program};
+
+use crate::interpreter::{Interpreter, PATH};
+
+/// What the helper executes.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Paths to try, in order.
+    pub(crate) candidates: Vec<String>,
+    pub(crate) argv: Vec<String>,
+    /// `NAME=value`.
+    pub(crate) env: Vec<String>,
+}
+
+impl Command {
+    pub(crate) fn of(job: &Job, interpreter: Option<&Interpreter>) -> Self {
+        let mut argv = match (&job.program, interpreter) {
+            (Program::Command(argv), _) => argv.clone(),
+            (_, Some(interpreter)) => {
+                let runtime = &interpreter.runtime;
+                let mut argv = vec![interpreter.program.to_string_lossy().into_owned()];
+                argv.extend(runtime.args.iter().cloned());
+                argv.push(runtime.file_name.clone());
+                argv
+            }
+            (_, None) => Vec::new(),
+        };
+        let program = argv.first().cloned().unwrap_or_default();
+        argv.extend(job.args.iter().cloned());
+        Self { candidates: candidates(&program), argv, env: environment(job, interpreter) }
+    }
+}
+
+fn candidates(program: &str) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    PATH.iter().map(|folder| format!("{folder}/{program}")).collect()
+}
+
+/// Built from nothing: the sandbox's few variables, the runtime's, the job's.
+fn environment(job: &Job, interpreter: Option<&Interpreter>) -> Vec<String> {
+    let mut path = PATH.join(":");
+    let own_bin = interpreter.and_then(|i| i.program.parent()).and_then(Path::to_str);
+    if let Some(bin) = own_bin.filter(|bin| !PATH.contains(bin)) {
+        path = format!("{bin}:{path}");
+    }
+    let mut variables = BTreeMap::from([
+        ("HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", path.as_str()),
+        ("TMPDIR", "/tmp"),
+        ("USER", "sandbox"),
+    ]);
+    let runtime = interpreter.iter().flat_map(|i| &i.runtime.env);
+    variables.extend(runtime.map(|(name, value)| (name.as_str(), value.as_str())));
+    variables.extend(job.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// Limits of each process, as resource number and value; soft and hard are the same.
+pub(crate) fn rlimits(limits: &Limits, watch_memory: bool) -> Vec<(u64, u64)> {
+    let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let mut all = vec![
+        // A second later than the supervisor, which sums the tree: a backstop.
+        (Resource::RLIMIT_CPU, whole_seconds(limits.cpu) + 1),
+        (Resource::RLIMIT_FSIZE, limits.file_size.as_u64()),
+        (Resource::RLIMIT_NOFILE, u64::from(limits.open_files)),
+        (Resource::RLIMIT_NPROC, u64::from(limits.processes)),
+        // One byte, not zero: the kernel ignores zero when a host pipes core dumps into a
+        // handler, and never dumps for one (see fs/coredump.c and core(5)).
+        (Resource::RLIMIT_CORE, 1),
+        (Resource::RLIMIT_RTPRIO, 0),
+        (Resource::RLIMIT_NICE, 0),
+    ];
+    for (resource, wanted) in [
+        (Resource::RLIMIT_STACK, 8 << 20),
+        (Resource::RLIMIT_MEMLOCK, 64 << 10),
+        (Resource::RLIMIT_MSGQUEUE, 800 << 10),
+        (Resource::RLIMIT_SIGPENDING, 1024),
+    ] {
+        let allowed = getrlimit(resource).map_or(wanted, |(_, hard)| hard);
+        all.push((resource, wanted.min(allowed)));
+    }
+    if watch_memory {
+        // Above the limit, so that the watcher ends the job by its name before an allocation
+        // fails; it bounds what one process can take between two looks.
+        all.push((Resource::RLIMIT_DATA, limits.memory.as_u64().saturating_mul(2)));
+    }
+    all.into_iter().map(|(resource, value)| (resource as u64, value)).collect()
+}

@@ -1,0 +1,206 @@
+//! The local backend.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use sandbox_core::{
+    Capabilities, Error, ErrorKind, Execution, Executor, Job, LimitKind, Network, Program, Result,
+    Runtime, Session, SessionSpec, sessions_unsupported, unknown_runtime,
+};
+
+use crate::cgroup::{self, Parent};
+use crate::helper::Helper;
+use crate::host::Host;
+use crate::interpreter::{self, Interpreter};
+use crate::layout::{Layout, check_rootfs};
+use crate::probe::{self, DEFAULT_REQUIRED, ProbeReport};
+use crate::run;
+
+/// Runs jobs on this Linux machine.
+///
+/// Cheap to share (`Arc`), made once: making it probes the host.
+#[derive(Debug)]
+pub struct LocalExecutor {
+    shared: Arc<Shared>,
+    capabilities: Capabilities,
+}
+
+/// What all jobs of an executor use.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) host: Host,
+    pub(crate) helper: Helper,
+    pub(crate) layout: Layout,
+    pub(crate) seccomp: Vec<Vec<u8>>,
+    pub(crate) flags: u64,
+    pub(crate) parents: Vec<Parent>,
+    pub(crate) report: ProbeReport,
+    runtimes: BTreeMap<String, Found>,
+    counter: AtomicU64,
+}
+
+/// An interpreter, or the reason why it cannot be used.
+type Found = std::result::Result<Interpreter, String>;
+
+/// Settings of a [`LocalExecutor`].
+#[derive(Clone, Debug)]
+pub struct LocalBuilder {
+    runtimes: BTreeMap<String, Runtime>,
+    rootfs: Option<PathBuf>,
+    cgroups: bool,
+}
+
+impl LocalBuilder {
+    /// Adds a runtime, or replaces the one of that name.
+    #[must_use]
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtimes.insert(runtime.name.clone(), runtime);
+        self
+    }
+
+    /// Runs jobs in an unpacked image instead of the host's system folders.
+    #[must_use]
+    pub fn rootfs(mut self, folder: impl AsRef<Path>) -> Self {
+        self.rootfs = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// Uses no cgroups even where they are writable: memory is then limited by a watcher, and
+    /// reported as degraded.
+    #[must_use]
+    pub fn without_cgroups(mut self) -> Self {
+        self.cgroups = false;
+        self
+    }
+
+    /// Probes the host and makes the executor. Takes under 50 ms.
+    ///
+    /// A host that cannot isolate at all is not an error here: jobs are refused, and
+    /// [`LocalExecutor::probe`] says why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] when the helper cannot be executed,
+    /// [`ErrorKind::InvalidJob`] when the root file system is not a folder, and
+    /// [`ErrorKind::HostExhausted`] when the host has no room for the probe.
+    pub async fn build(self) -> Result<LocalExecutor> {
+        let host = Host::look();
+        let helper = Helper::load()?;
+        let layout = match &self.rootfs {
+            None => Layout::of_host(),
+            Some(folder) => {
+                let wrong = |why: String| Error::new(ErrorKind::InvalidJob, "rootfs", why);
+                let folder = check_rootfs(folder).map_err(wrong)?;
+                Layout::of_rootfs(&folder).map_err(|error| wrong(error.to_string()))?
+            }
+        };
+        let find = |(name, runtime): (&String, &Runtime)| {
+            let found = match &self.rootfs {
+                None => interpreter::find(runtime),
+                Some(folder) => interpreter::in_rootfs(runtime, folder),
+            };
+            (name.clone(), found.map_err(|error| error.to_string()))
+        };
+        let runtimes: BTreeMap<_, Found> = self.runtimes.iter().map(find).collect();
+        let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
+        let attempt = |flags, parents| run::trial(&host, &helper, &layout, flags, parents);
+        let probed = probe::probe(&host, parents, attempt).await?;
+        let memfd = probed.parents.iter().any(|parent| parent.memory);
+        let compiled = crate::seccomp::compile(memfd).map_err(|error| {
+            Error::new(ErrorKind::Backend, "compile seccomp filter", error.to_string())
+        })?;
+        let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
+        let capabilities = Capabilities::new("local")
+            .with_runtimes(usable.cloned())
+            .with_enforcement(probed.report.enforcement.clone())
+            .with_limits(LimitKind::ALL.iter().copied())
+            .with_networks([Network::Denied, Network::Host])
+            .with_files();
+        let shared = Shared {
+            host,
+            helper,
+            layout,
+            seccomp: compiled,
+            flags: probed.flags,
+            parents: probed.parents,
+            report: probed.report,
+            runtimes,
+            counter: AtomicU64::new(0),
+        };
+        Ok(LocalExecutor { shared: Arc::new(shared), capabilities })
+    }
+}
+
+impl LocalExecutor {
+    /// An executor with the default runtimes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`LocalBuilder::build`].
+    pub async fn new() -> Result<Self> {
+        Self::builder().build().await
+    }
+
+    /// Settings to change before the executor is made.
+    pub fn builder() -> LocalBuilder {
+        let runtimes = Runtime::defaults().map(|runtime| (runtime.name.clone(), runtime));
+        LocalBuilder { runtimes: runtimes.into(), rootfs: None, cgroups: true }
+    }
+
+    /// What this host allows, as found when the executor was made.
+    pub fn probe(&self) -> &ProbeReport {
+        &self.shared.report
+    }
+}
+
+impl Shared {
+    /// A number for the next job, unique in this executor.
+    pub(crate) fn next_job(&self) -> u64 {
+        // Executors of one process share the names of cgroups.
+        static JOBS: AtomicU64 = AtomicU64::new(0);
+        self.counter.fetch_add(1, Ordering::Relaxed);
+        JOBS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The interpreter of a job's program; `None` for a command.
+    fn interpreter(&self, job: &Job) -> Result<Option<&Interpreter>> {
+        let Program::Source { runtime, .. } = &job.program else { return Ok(None) };
+        match self.runtimes.get(runtime) {
+            Some(Ok(interpreter)) => Ok(Some(interpreter)),
+            Some(Err(why)) => {
+                Err(Error::new(ErrorKind::ProgramNotFound, "resolve runtime", why.clone()))
+            }
+            None => Err(unknown_runtime(runtime, self.runtimes.keys().map(String::as_str))),
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for LocalExecutor {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn start(&self, job: Job) -> Result<Execution> {
+        let interpreter = self.shared.interpreter(&job)?.cloned();
+        let mut required: Vec<_> = job.required_layers(DEFAULT_REQUIRED).collect();
+        if job.network == Network::Host {
+            // The caller gave this layer up by name.
+            if job.required.contains(&sandbox_core::Layer::Network) {
+                let message = "network_namespace is required, but the job asks for the host's \
+                               network; choose one";
+                return Err(Error::new(ErrorKind::InvalidJob, "network", message));
+            }
+            required.retain(|layer| *layer != sandbox_core::Layer::Network);
+        }
+        self.shared.report.check(required)?;
+        run::start(Arc::clone(&self.shared), job, interpreter).await
+    }
+
+    async fn open(&self, _: SessionSpec) -> Result<Box<dyn Session>> {
+        Err(sessions_unsupported("local"))
+    }
+}

@@ -1,0 +1,158 @@
+//! The embedded helper: loaded once, spawned for every job.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, io};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use sandbox_core::{Error, ErrorKind, Layer};
+
+static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
+
+/// The helper's program, ready to be executed.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    program: OwnedFd,
+}
+
+impl Helper {
+    /// Puts the program where it can be executed: a sealed memfd, or, where the kernel forbids
+    /// executing those, an unnamed file in a folder of the application's.
+    pub(crate) fn load() -> Result<Self, Error> {
+        let program = match memfd() {
+            Ok(fd) => fd,
+            Err(memfd) => unnamed_file().map_err(|file| refused(memfd, &file))?,
+        };
+        Ok(Self { program })
+    }
+
+    /// Starts a helper whose standard input is its end of the control socket.
+    ///
+    /// Nothing of this call depends on the application's size: without a hook before the exec
+    /// the standard library uses `posix_spawn`, which shares memory until the exec.
+    pub(crate) fn spawn(&self, control: OwnedFd) -> io::Result<Process> {
+        let child = Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
+            .arg0("sandbox-supervisor")
+            .env_clear()
+            .stdin(Stdio::from(control))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Process { child: Some(child) })
+    }
+}
+
+/// A helper process that is reaped for certain.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Waits for a helper that has said its last word, or whose control socket is closed: it
+    /// ends within milliseconds. Kills it when it does not.
+    pub(crate) fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            wait_or_kill(&mut child);
+        }
+    }
+}
+
+impl Drop for Process {
+    /// The control socket is dropped before this, which tells the helper to kill its job.
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A thread of its own: the runtime may be shutting down, and must not wait here.
+            let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
+            let _ = reaper.spawn(move || wait_or_kill(&mut child));
+        }
+    }
+}
+
+fn wait_or_kill(child: &mut Child) {
+    for round in 0..1000u64 {
+        match child.try_wait() {
+            // An application that ignores SIGCHLD reaps it elsewhere: that is an error, and fine.
+            Ok(Some(_)) | Err(_) => return,
+            Ok(None) => std::thread::sleep(Duration::from_micros(100 * (1 + round.min(50)))),
+        }
+    }
+    // Killing the helper kills PID 1 of the job's namespace, and with it everything.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn memfd() -> nix::Result<OwnedFd> {
+    const MFD_EXEC: u32 = 0x10;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let name = c"sandbox-helper";
+    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(MFD_EXEC)) {
+        // Before Linux 6.3 the flag is unknown and every memfd can be executed.
+        Err(Errno::EINVAL) => memfd_create(name, flags)?,
+        other => other?,
+    };
+    let mut file = File::from(fd);
+    let write = file.write_all(IMAGE).and_then(|()| {
+        file.set_permissions(fs::Permissions::from_mode(0o555))
+    });
+    write.map_err(errno_of)?;
+    let seals = SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+/// A file that never has a name, in the first folder whose file system allows execution.
+fn unnamed_file() -> Result<OwnedFd, String> {
+    let mut tried = Vec::new();
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let folders = runtime.into_iter().chain([env::temp_dir(), "/var/tmp".into()]);
+    for folder in folders {
+        match unnamed_file_in(&folder) {
+            Ok(fd) => return Ok(fd),
+            Err(errno) => tried.push(format!("{}: {}", folder.display(), errno.desc())),
+        }
+    }
+    Err(tried.join("; "))
+}
+
+fn unnamed_file_in(folder: &Path) -> nix::Result<OwnedFd> {
+    if statvfs(folder)?.flags().contains(FsFlags::ST_NOEXEC) {
+        return Err(Errno::EACCES);
+    }
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let mut file = File::from(open(folder, flags, Mode::from_bits_truncate(0o555))?);
+    file.write_all(IMAGE).map_err(errno_of)?;
+    // A file that is open for writing cannot be executed.
+    let read_only = format!("/proc/self/fd/{}", file.as_raw_fd());
+    open(read_only.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn errno_of(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn refused(memfd: Errno, files: &str) -> Error {
+    let policy = fs::read_to_string("/proc/sys/vm/memfd_noexec").unwrap_or_default();
+    let message = format!(
+        "the helper cannot be executed: memfd: {} (vm.memfd_noexec is {}); unnamed file: {files}; \
+         set vm.memfd_noexec to 1 or point TMPDIR at a folder that is not mounted noexec",
+        memfd.desc(),
+        policy.trim(),
+    );
+    Error::new(ErrorKind::Refused, "load helper", message)
+        .with_layer(Layer::SupervisorHidden)
+        .with_source(memfd)
+}

@@ -1,0 +1,84 @@
+//! Who and where the application is.
+
+use std::fs;
+
+/// Ids for jobs of a privileged application start here: far from those that people and services
+/// have, and from those that container engines hand out.
+const FIRST_JOB_ID: u32 = 2_000_000_000;
+const JOB_IDS: u32 = 100_000_000;
+const NOBODY: u32 = 65_534;
+
+/// Facts about the application's process that do not change.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Root with `CAP_SYS_ADMIN`: namespaces and mounts need no user namespace.
+    pub(crate) privileged: bool,
+    pub(crate) cpus: u64,
+    /// Whether the range of job ids is mapped in the application's user namespace.
+    job_ids_mapped: bool,
+}
+
+impl Host {
+    pub(crate) fn look() -> Self {
+        const CAP_SYS_ADMIN: u32 = 21;
+        const CAP_SETUID: u32 = 7;
+        let uid = nix::unistd::geteuid().as_raw();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let effective = field(&status, "CapEff:")
+            .and_then(|text| u64::from_str_radix(text, 16).ok())
+            .unwrap_or(0);
+        let has = |capability: u32| effective & (1 << capability) != 0;
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        Self {
+            uid,
+            gid: nix::unistd::getegid().as_raw(),
+            privileged: uid == 0 && has(CAP_SYS_ADMIN) && has(CAP_SETUID),
+            cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+            job_ids_mapped: maps(&map, FIRST_JOB_ID + JOB_IDS),
+        }
+    }
+
+    /// The ids that job number `number` has in the namespace around its own. A privileged
+    /// application gives each job another, so that per-user accounting in the kernel (pipes,
+    /// watches, keys) is per job too.
+    pub(crate) fn job_ids(&self, number: u64) -> (u32, u32) {
+        if !self.privileged {
+            return (INSIDE_ID, INSIDE_ID);
+        }
+        if !self.job_ids_mapped {
+            return (NOBODY, NOBODY);
+        }
+        let offset = u64::from(std::process::id()).wrapping_mul(4096).wrapping_add(number);
+        let id = FIRST_JOB_ID + u32::try_from(offset % u64::from(JOB_IDS)).unwrap_or(0);
+        (id, id)
+    }
+
+    /// Who owns the job's files as the application sees them.
+    pub(crate) fn owner_of(&self, job_ids: (u32, u32)) -> Option<(u32, u32)> {
+        self.privileged.then_some(job_ids)
+    }
+}
+
+/// The job's id as the job sees it, and an ordinary application's id inside its own namespace.
+pub(crate) const INSIDE_ID: u32 = 1000;
+
+pub(crate) fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// Whether a `uid_map` maps `id`.
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut words = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (words.next(), words.next(), words.next());
+        let (first, count) = (first.unwrap_or(0), count.unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&u64::from(id))
+    })
+}
+
+/// What this host's kernel is called.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}

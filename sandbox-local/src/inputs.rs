@@ -1,0 +1,144 @@
+//! Places input files in the workspace.
+//!
+//! The workspace is the job's own file system, reached through one directory descriptor; nothing
+//! of the job has run yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Gid, Uid, fchownat};
+use sandbox_core::{Content, Error, ErrorKind, RelPath};
+
+/// An input whose source is open.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Bytes(Bytes),
+    File(File, String),
+}
+
+/// Opens every source, so that a missing one is an error before anything is started.
+pub(crate) fn open(
+    files: &BTreeMap<RelPath, Content>,
+) -> Result<Vec<(RelPath, Source)>, Error> {
+    let source = |path: &RelPath, content: &Content| match content {
+        Content::Bytes(bytes) => Ok(Source::Bytes(bytes.clone())),
+        Content::Path(from) => {
+            open_regular(from).map(|file| Source::File(file, from.display().to_string())).map_err(
+                |error| {
+                    let message = format!("cannot read {} for {path}: {error}", from.display());
+                    Error::new(ErrorKind::Input, "read input", message).with_source(error)
+                },
+            )
+        }
+    };
+    files.iter().map(|(path, content)| Ok((path.clone(), source(path, content)?))).collect()
+}
+
+fn open_regular(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // Non-blocking, so that a FIFO without a writer is an error and not a hang.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// How an input looked when it was placed: tells whether the job changed it.
+pub(crate) type Stamps = BTreeMap<String, Stamp>;
+
+/// Inode and change time; a job cannot set a file's change time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// Writes the inputs beneath `workspace`, owned by `owner` where the application may give files
+/// away.
+pub(crate) fn place(
+    workspace: &OwnedFd,
+    inputs: Vec<(RelPath, Source)>,
+    owner: Option<(u32, u32)>,
+) -> Result<Stamps, Error> {
+    let mut stamps = Stamps::new();
+    let mut folders = BTreeSet::new();
+    for (path, source) in inputs {
+        let stamp = place_one(workspace, &path, source, owner, &mut folders)?;
+        stamps.insert(path.to_string(), stamp);
+    }
+    Ok(stamps)
+}
+
+fn place_one(
+    workspace: &OwnedFd,
+    path: &RelPath,
+    source: Source,
+    owner: Option<(u32, u32)>,
+    folders: &mut BTreeSet<String>,
+) -> Result<Stamp, Error> {
+    let failed = |error: io::Error| {
+        let why = match error.raw_os_error() {
+            Some(libc::ENOSPC) => "it does not fit into the workspace; raise limits.workspace or \
+                                   limits.files"
+                .to_owned(),
+            _ => error.to_string(),
+        };
+        Error::new(ErrorKind::Input, "place input", format!("{path}: {why}")).with_source(error)
+    };
+    let give = |name: &str| match owner {
+        None => Ok(()),
+        Some((uid, gid)) => {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            fchownat(workspace.as_fd(), name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+        }
+    };
+    for (end, _) in path.as_str().match_indices('/') {
+        let folder = &path.as_str()[..end];
+        if folders.insert(folder.to_owned()) {
+            match mkdirat(workspace.as_fd(), folder, Mode::from_bits_truncate(0o755)) {
+                Ok(()) => give(folder).map_err(|errno| failed(errno.into()))?,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+    }
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
+        .mode(Mode::from_bits_truncate(0o644))
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let file = openat2(workspace.as_fd(), path.as_str(), how);
+    let mut file = File::from(file.map_err(|errno| failed(errno.into()))?);
+    match source {
+        Source::Bytes(bytes) => io::Write::write_all(&mut file, &bytes).map_err(failed)?,
+        Source::File(mut from, name) => {
+            let expected = from.metadata().map(|metadata| metadata.len()).map_err(failed)?;
+            let copied = io::copy(&mut from, &mut file).map_err(failed)?;
+            if copied < expected {
+                let message = format!("{name} shrank from {expected} to {copied} bytes while read");
+                return Err(Error::new(ErrorKind::Input, "read input", message));
+            }
+        }
+    }
+    give(path.as_str()).map_err(|errno| failed(errno.into()))?;
+    Stamp::of(&file).map_err(failed)
+}

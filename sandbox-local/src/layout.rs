@@ -1,0 +1,233 @@
+//! What the job's root file system looks like.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sandbox_core::{Limits, Network};
+
+use crate::host::INSIDE_ID;
+use crate::interpreter::Interpreter;
+use crate::plan::RootStep;
+use crate::protocol::RootOp;
+
+/// Folders of the system that every job reads.
+const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// The few entries of `/etc` that programs need and that say nothing about the host's users.
+const ETC: [&str; 13] = [
+    "alternatives",
+    "ca-certificates",
+    "fonts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "os-release",
+    "pki/ca-trust/extracted",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// Top-level entries of a given root file system that the sandbox makes itself.
+const OWN: [&str; 9] = ["dev", "proc", "sys", "run", "tmp", "work", "home", "root", "mnt"];
+
+/// The part of the root that is the same for every job of an executor.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    steps: Vec<RootStep>,
+    made: BTreeSet<String>,
+}
+
+impl Layout {
+    /// A root made of the host's system folders.
+    pub(crate) fn of_host() -> Self {
+        let mut layout = Self { steps: Vec::new(), made: BTreeSet::new() };
+        for name in SYSTEM {
+            layout.take(&Path::new("/").join(name), name);
+        }
+        layout.dir("etc");
+        let id = INSIDE_ID;
+        for (path, content) in [
+            (
+                "etc/passwd",
+                format!(
+                    "root:x:0:0:root:/root:/usr/sbin/nologin\n\
+                     sandbox:x:{id}:{id}:sandbox:/tmp:/bin/sh\n\
+                     nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+                ),
+            ),
+            ("etc/group", format!("root:x:0:\nsandbox:x:{id}:\nnogroup:x:65534:\n")),
+            ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".into()),
+            ("etc/hostname", "sandbox\n".into()),
+            (
+                "etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".into(),
+            ),
+        ] {
+            layout.add(RootOp::File, path, content);
+        }
+        for name in ETC {
+            layout.take(&Path::new("/etc").join(name), &format!("etc/{name}"));
+        }
+        // Debian's interpreters keep their site configuration here.
+        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+            if let Some(name) = entry.file_name().to_str()
+                && name.starts_with("python3")
+            {
+                layout.take(&entry.path(), &format!("etc/{name}"));
+            }
+        }
+        layout.own_folders();
+        layout
+    }
+
+    /// A root made of an unpacked image.
+    pub(crate) fn of_rootfs(rootfs: &Path) -> std::io::Result<Self> {
+        let mut layout = Self { steps: Vec::new(), made: BTreeSet::new() };
+        for entry in fs::read_dir(rootfs)? {
+            let entry = entry?;
+            if let Some(name) = entry.file_name().to_str()
+                && !OWN.contains(&name)
+            {
+                layout.take(&entry.path(), name);
+            }
+        }
+        layout.own_folders();
+        Ok(layout)
+    }
+
+    /// `/dev` and the places for the job's own file systems; PID 1 adds `/proc`.
+    fn own_folders(&mut self) {
+        self.dir("dev");
+        for name in DEVICES {
+            let path = format!("dev/{name}");
+            self.add(RootOp::File, &path, String::new());
+            self.add(RootOp::BindDevice, &path, format!("/dev/{name}"));
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            self.add(RootOp::Symlink, &format!("dev/{name}"), target.into());
+        }
+        for name in ["dev/shm", "tmp", "work"] {
+            self.dir(name);
+        }
+        if !self.made.contains("var") {
+            self.dir("var");
+            self.add(RootOp::Symlink, "var/tmp", "/tmp".into());
+        }
+    }
+
+    /// The whole root of one job. The workspace is the last tmpfs, as the helper expects.
+    pub(crate) fn for_job(
+        &self,
+        interpreter: Option<&Interpreter>,
+        network: Network,
+        limits: &Limits,
+        owner: (u32, u32),
+    ) -> Vec<RootStep> {
+        let mut layout = self.clone();
+        let prefixes = interpreter.iter().flat_map(|i| i.prefixes.iter());
+        let read_only = interpreter.iter().flat_map(|i| i.runtime.read_only.iter());
+        for path in prefixes.chain(read_only) {
+            if let Ok(relative) = path.strip_prefix("/")
+                && let Some(relative) = relative.to_str()
+                && !layout.covers(relative)
+            {
+                layout.take(path, relative);
+            }
+        }
+        if network == Network::Host {
+            layout.take(Path::new("/etc/resolv.conf"), "etc/resolv.conf");
+        }
+        let (uid, gid) = owner;
+        // The folder itself and the entry script have inodes too.
+        let inodes = limits.files.saturating_add(2);
+        let size = limits.workspace.as_u64();
+        for (path, mode) in [("dev/shm", "1777"), ("tmp", "1777"), ("work", "0700")] {
+            let options = format!(
+                "size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}"
+            );
+            layout.add(RootOp::Tmpfs, path, options);
+        }
+        layout.steps
+    }
+
+    fn add(&mut self, op: RootOp, path: &str, data: String) {
+        self.made.insert(path.to_owned());
+        self.steps.push(RootStep { op, path: path.to_owned(), data });
+    }
+
+    /// Makes a folder and those above it.
+    fn dir(&mut self, path: &str) {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for folder in ends.map(|end| &path[..end]) {
+            if !self.made.contains(folder) {
+                self.add(RootOp::Dir, folder, String::new());
+            }
+        }
+    }
+
+    /// Whether `path` or a folder above it is bound already.
+    fn covers(&self, path: &str) -> bool {
+        self.steps.iter().any(|step| {
+            step.op == RootOp::BindReadOnly && Path::new(path).starts_with(&step.path)
+        })
+    }
+
+    /// Brings in what is at `source`: a link as a link, a folder or file as a read-only bind.
+    /// What does not exist is left out.
+    fn take(&mut self, source: &Path, path: &str) {
+        let Ok(metadata) = fs::symlink_metadata(source) else { return };
+        if let Some(parent) = Path::new(path).parent().and_then(Path::to_str)
+            && !parent.is_empty()
+        {
+            self.dir(parent);
+        }
+        if metadata.is_symlink() {
+            let target = fs::read_link(source).unwrap_or_default();
+            if let Some(target) = target.to_str() {
+                self.add(RootOp::Symlink, path, target.to_owned());
+            }
+            return;
+        }
+        let Some(bound) = source.to_str().map(str::to_owned) else { return };
+        if metadata.is_dir() {
+            self.dir(path);
+        } else if metadata.is_file() {
+            self.add(RootOp::File, path, String::new());
+        } else {
+            return;
+        }
+        self.add(RootOp::BindReadOnly, path, bound);
+    }
+}
+
+/// The path of a step's source or target, for messages.
+pub(crate) fn describe(step: &RootStep) -> String {
+    match step.op {
+        RootOp::BindReadOnly | RootOp::BindDevice => format!("{} at /{}", step.data, step.path),
+        _ => format!("/{}", step.path),
+    }
+}
+
+/// Checks a root file system folder before any job uses it.
+pub(crate) fn check_rootfs(rootfs: &Path) -> Result<PathBuf, String> {
+    if fs::symlink_metadata(rootfs).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(format!("{} is a link; give the folder itself", rootfs.display()));
+    }
+    match fs::canonicalize(rootfs) {
+        Ok(path) if path == Path::new("/") => Err("/ is the host's own root".into()),
+        Ok(path) if path.is_dir() => Ok(path),
+        Ok(path) => Err(format!("{} is not a folder", path.display())),
+        Err(error) => Err(format!("{}: {error}", rootfs.display())),
+    }
+}

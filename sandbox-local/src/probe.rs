@@ -1,0 +1,333 @@
+//! What this host allows, found out by doing it.
+//!
+//! The probe runs the helper through a whole set-up and stops where a job's program would be
+//! executed. A step that fails takes its layer away, with the cause and the remedy, and the
+//! probe goes on without it. It happens once per executor.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use sandbox_core::{Enforcement, Error, ErrorKind, Layer, LayerState};
+
+use crate::cgroup::Parent;
+use crate::channel::SetupFailure;
+use crate::host::{Host, field, kernel};
+use crate::protocol::{Stage, flag};
+
+/// Layers that a job requires by default: all that this backend has except `memory`, which
+/// hosts without a writable cgroup enforce by a watcher, and say so.
+pub(crate) const DEFAULT_REQUIRED: [Layer; 17] = [
+    Layer::User,
+    Layer::Mount,
+    Layer::Pid,
+    Layer::Network,
+    Layer::Ipc,
+    Layer::Uts,
+    Layer::NoNewPrivs,
+    Layer::Capabilities,
+    Layer::Seccomp,
+    Layer::Landlock,
+    Layer::Rlimits,
+    Layer::Processes,
+    Layer::Disk,
+    Layer::Environment,
+    Layer::Descriptors,
+    Layer::PrivateTmp,
+    Layer::Cleanup,
+];
+
+/// Layers that a set-up can do without, and the switch of each.
+const OPTIONAL: [(Layer, u64); 6] = [
+    (Layer::User, flag::USER),
+    (Layer::Network, flag::NET),
+    (Layer::Ipc, flag::IPC),
+    (Layer::Uts, flag::UTS),
+    (Layer::Landlock, flag::LANDLOCK),
+    (Layer::Seccomp, flag::SECCOMP),
+];
+
+/// A layer that this host does not give, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The layer.
+    pub layer: Layer,
+    /// The step that failed and the kernel's answer.
+    pub step: String,
+    /// What on this host forbids it.
+    pub cause: String,
+    /// What would allow it.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn reason(&self) -> String {
+        format!("{}: {}; {}", self.step, self.cause, self.remedy)
+    }
+}
+
+/// What a host allows.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProbeReport {
+    /// The isolation that a job gets.
+    pub enforcement: Enforcement,
+    /// Layers that are missing or weaker, with causes.
+    pub findings: Vec<Finding>,
+    /// What makes every job impossible, if anything does.
+    pub fatal: Option<Finding>,
+    /// How memory is limited.
+    pub memory_by: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// How long probing took.
+    pub took: Duration,
+}
+
+impl ProbeReport {
+    /// The error with which a job of default requirements is refused here.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] with the layer, the cause and the remedy.
+    pub fn check_default(&self) -> Result<(), Error> {
+        self.check(DEFAULT_REQUIRED)
+    }
+
+    /// Refuses unless every required layer is in force.
+    pub(crate) fn check(&self, required: impl IntoIterator<Item = Layer>) -> Result<(), Error> {
+        let refused = |finding: &Finding| {
+            let message = format!("layer {}: {}", finding.layer, finding.reason());
+            Error::new(ErrorKind::Refused, "isolate", message).with_layer(finding.layer)
+        };
+        if let Some(fatal) = &self.fatal {
+            return Err(refused(fatal));
+        }
+        for layer in required {
+            if !self.enforcement.is_enforced(layer)
+                && let Some(finding) = self.findings.iter().find(|f| f.layer == layer)
+            {
+                return Err(refused(finding));
+            }
+            self.enforcement.require([layer])?;
+        }
+        Ok(())
+    }
+}
+
+/// The result of probing: the report, and how set-ups are done from now on.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    pub(crate) report: ProbeReport,
+    pub(crate) flags: u64,
+    pub(crate) parents: Vec<Parent>,
+}
+
+/// Runs trial set-ups until one succeeds or nothing is left to give up.
+pub(crate) async fn probe<F>(
+    host: &Host,
+    mut parents: Vec<Parent>,
+    attempt: impl Fn(u64, Vec<Parent>) -> F,
+) -> Result<Probed, Error>
+where
+    F: Future<Output = Result<Result<(), SetupFailure>, Error>>,
+{
+    let since = Instant::now();
+    let privileged = if host.privileged { flag::PRIVILEGED } else { 0 };
+    let mut flags = OPTIONAL.iter().fold(privileged | flag::CGROUP_NS, |all, (_, bit)| all | bit);
+    let mut findings = Vec::new();
+    let mut fatal = None;
+    loop {
+        let Err(failure) = attempt(flags, parents.clone()).await? else { break };
+        let finding = explain(failure, host);
+        let in_groups = matches!(
+            failure.stage,
+            Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin | Stage::Fork
+        );
+        let optional = OPTIONAL.iter().find(|(layer, _)| *layer == finding.layer);
+        if in_groups && !parents.is_empty() {
+            parents.remove(failure.index.min(parents.len() - 1));
+        } else if failure.stage == Stage::UnshareCgroup && flags & flag::CGROUP_NS != 0 {
+            // Hides nothing that is mounted; not a layer.
+            flags &= !flag::CGROUP_NS;
+            continue;
+        } else if let Some((_, bit)) = optional.filter(|(_, bit)| flags & bit != 0)
+            && failure.stage != Stage::UnshareUser
+            && failure.stage != Stage::UserMap
+        {
+            flags &= !bit;
+        } else {
+            fatal = Some(finding);
+            break;
+        }
+        findings.push(finding);
+    }
+    let memory = parents.iter().find(|parent| parent.memory);
+    if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
+        findings.push(no_memory_cgroup());
+    }
+    let memory_by = match memory {
+        Some(parent) => format!("cgroup v{} at {}", parent.version, parent.path.display()),
+        None => "rlimits and a watcher every 10 ms".to_owned(),
+    };
+    let enforcement = match &fatal {
+        Some(_) => Enforcement::none(),
+        None => enforcement(&findings),
+    };
+    let report = ProbeReport {
+        enforcement,
+        findings,
+        fatal,
+        memory_by,
+        kernel: kernel(),
+        took: since.elapsed(),
+    };
+    Ok(Probed { report, flags, parents })
+}
+
+/// Everything in force except what was found missing.
+fn enforcement(findings: &[Finding]) -> Enforcement {
+    let found: BTreeMap<_, _> = findings.iter().map(|f| (f.layer, f.reason())).collect();
+    let ours = DEFAULT_REQUIRED.into_iter().chain([Layer::Memory, Layer::SupervisorHidden]);
+    ours.fold(Enforcement::none(), |all, layer| {
+        let state = match found.get(&layer) {
+            Some(reason) => LayerState::Degraded(reason.clone()),
+            None => LayerState::Enforced,
+        };
+        all.with(layer, state)
+    })
+}
+
+fn no_memory_cgroup() -> Finding {
+    Finding {
+        layer: Layer::Memory,
+        step: "find a writable cgroup".into(),
+        cause: "no memory controller of cgroup v2 is delegated to this process and none of \
+                cgroup v1 is writable, so a watcher sums the tree every 10 ms"
+            .into(),
+        remedy: "run under systemd with Delegate=yes, or as root".into(),
+    }
+}
+
+/// The layer that a step belongs to.
+fn layer_of(stage: Stage) -> Layer {
+    match stage {
+        Stage::UnshareUser
+        | Stage::UserMap
+        | Stage::InnerUser
+        | Stage::NoNestedUser
+        | Stage::SetIds => Layer::User,
+        Stage::UnsharePid | Stage::Init | Stage::Proc => Layer::Pid,
+        Stage::UnshareNet | Stage::Loopback => Layer::Network,
+        Stage::UnshareIpc => Layer::Ipc,
+        Stage::UnshareUts | Stage::Hostname => Layer::Uts,
+        Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin => Layer::Memory,
+        Stage::Rlimit => Layer::Rlimits,
+        Stage::Capabilities => Layer::Capabilities,
+        Stage::NoNewPrivs => Layer::NoNewPrivs,
+        Stage::Landlock => Layer::Landlock,
+        Stage::Seccomp => Layer::Seccomp,
+        Stage::Stdio | Stage::Plan => Layer::Descriptors,
+        Stage::Tmpfs => Layer::Disk,
+        Stage::UnshareMount
+        | Stage::UnshareCgroup
+        | Stage::Propagation
+        | Stage::RootMount
+        | Stage::RootEntry
+        | Stage::Bind
+        | Stage::PivotRoot
+        | Stage::RootReadOnly
+        | Stage::Chdir
+        | Stage::Setsid
+        | Stage::Fork
+        | Stage::Exec => Layer::Mount,
+    }
+}
+
+/// Says why a step failed and what would help.
+pub(crate) fn explain(failure: SetupFailure, host: &Host) -> Finding {
+    let SetupFailure { stage, index, errno } = failure;
+    let nth = if index > 0 { format!(" ({index})") } else { String::new() };
+    let step = format!("{}{nth}: {}", stage.name(), errno.desc());
+    let (cause, remedy) = cause(stage, errno, host);
+    Finding { layer: layer_of(stage), step, cause, remedy }
+}
+
+fn sysctl(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}
+
+fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
+    let answer = |cause: &str, remedy: &str| (cause.to_owned(), remedy.to_owned());
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filtered = field(&status, "Seccomp:").is_some_and(|mode| mode == "2");
+    let user = matches!(stage, Stage::UnshareUser | Stage::UserMap | Stage::InnerUser);
+    if user && sysctl("user/max_user_namespaces") == Some(0) {
+        return answer(
+            "the sysctl user.max_user_namespaces is 0",
+            "set it to at least 10000, or run where user namespaces are allowed",
+        );
+    }
+    if user && sysctl("kernel/unprivileged_userns_clone") == Some(0) && !host.privileged {
+        return answer(
+            "the sysctl kernel.unprivileged_userns_clone is 0",
+            "set it to 1, or run as root",
+        );
+    }
+    let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
+    if denied && !host.privileged && sysctl("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+    {
+        return answer(
+            "AppArmor forbids unprivileged user namespaces \
+             (kernel.apparmor_restrict_unprivileged_userns is 1)",
+            "give the application an AppArmor profile with the rule userns, set the sysctl to 0, \
+             or run as root",
+        );
+    }
+    match (stage, errno) {
+        (Stage::Landlock, Errno::ENOSYS) => answer(
+            "the kernel has no Landlock, or a seccomp filter of an outer container hides it",
+            "use Linux 5.13 or newer with CONFIG_SECURITY_LANDLOCK, and allow landlock_* in the \
+             container's seccomp profile",
+        ),
+        (Stage::Landlock, Errno::EOPNOTSUPP) => answer(
+            "Landlock is built into the kernel but not switched on",
+            "add landlock to the lsm= list of the kernel's command line",
+        ),
+        (Stage::Proc, _) if denied => answer(
+            "parts of /proc are masked on this host, as container engines do, and the kernel \
+             gives a new /proc only to those who see all of the old one",
+            "run the container with unmasked /proc (--security-opt systempaths=unconfined)",
+        ),
+        (Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin, _) => answer(
+            "the cgroup is not delegated to this process",
+            "run under systemd with Delegate=yes, or as root",
+        ),
+        (Stage::Rlimit, _) => answer(
+            "the application's own hard limit is lower than the job's limit",
+            "raise the hard limit (ulimit -H), or lower the job's limit",
+        ),
+        (_, Errno::ENOSPC) => answer(
+            "a namespace limit of this host is reached (sysctl user.max_*_namespaces)",
+            "raise the limit, or run fewer jobs at once",
+        ),
+        (_, Errno::ENOSYS) => {
+            answer("the kernel does not have this call", "use Linux 5.14 or newer")
+        }
+        _ if denied && filtered => answer(
+            "a seccomp filter of an outer container refuses it",
+            "run the container with a profile that allows unshare, mount and their kin \
+             (--security-opt seccomp=...), or as root with CAP_SYS_ADMIN",
+        ),
+        _ if denied => answer(
+            "a security policy of this host refuses it",
+            "run as root with CAP_SYS_ADMIN, or ask the host's administrator",
+        ),
+        _ => (
+            format!("the kernel answered {errno}"),
+            "see the step's manual page for this error".to_owned(),
+        ),
+    }
+}

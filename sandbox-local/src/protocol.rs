@@ -1,0 +1,200 @@
+//! What the library and the helper say to each other.
+//!
+//! This file is compiled twice: into the library and, without the standard library, into the
+//! helper. A plan travels once, in a sealed memfd; everything else is a fixed-size message on a
+//! `SOCK_SEQPACKET` pair, so a frame can neither be split nor joined. Both ends always come from
+//! one build, therefore nothing here is versioned.
+
+#![allow(dead_code, unreachable_pub, reason = "each of the two programs uses its half")]
+
+/// Declares the steps of the set-up once, for the enum, its names and its decoder.
+macro_rules! stages {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// The step at which a set-up failed, named after the system call or the thing it sets up.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Stage { $($(#[$doc])* $variant,)+ }
+
+        impl Stage {
+            const ALL: &'static [(Stage, &'static str)] = &[$((Stage::$variant, $name),)+];
+
+            /// The step with number `number`.
+            pub fn from_number(number: u64) -> Option<Self> {
+                Self::ALL.get(usize::try_from(number).ok()?).map(|(stage, _)| *stage)
+            }
+
+            /// The step's name in messages.
+            pub fn name(self) -> &'static str {
+                Self::ALL[self as usize].1
+            }
+        }
+    };
+}
+
+stages! {
+    /// The plan could not be received or is malformed.
+    Plan = "receive plan",
+    Setsid = "setsid",
+    CgroupCreate = "create cgroup",
+    CgroupSet = "set cgroup limit",
+    CgroupJoin = "join cgroup",
+    UnshareUser = "unshare user namespace",
+    UserMap = "write user id map",
+    UnshareMount = "unshare mount namespace",
+    UnsharePid = "unshare pid namespace",
+    UnshareNet = "unshare network namespace",
+    UnshareIpc = "unshare ipc namespace",
+    UnshareUts = "unshare uts namespace",
+    UnshareCgroup = "unshare cgroup namespace",
+    Hostname = "sethostname",
+    Loopback = "bring loopback up",
+    Propagation = "make mounts private",
+    RootMount = "mount root",
+    RootEntry = "populate root",
+    Bind = "bind mount",
+    Tmpfs = "mount tmpfs",
+    Proc = "mount proc",
+    PivotRoot = "pivot_root",
+    RootReadOnly = "make root read-only",
+    Init = "start pid 1",
+    Fork = "fork job",
+    Stdio = "set up stdio",
+    Chdir = "chdir to workspace",
+    Rlimit = "setrlimit",
+    SetIds = "setresuid",
+    InnerUser = "unshare the job's user namespace",
+    NoNestedUser = "forbid nested user namespaces",
+    Capabilities = "drop capabilities",
+    NoNewPrivs = "set no_new_privs",
+    Landlock = "landlock",
+    Seccomp = "seccomp",
+    Exec = "exec",
+}
+
+/// First word of every plan.
+pub const PLAN_MAGIC: u64 = 0x7361_6e64_626f_7832;
+
+/// One step that builds the job's root; the helper runs them in the order given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum RootOp {
+    /// `mkdir path`.
+    Dir = 0,
+    /// `create path` with `data`.
+    File = 1,
+    /// `symlink data path`.
+    Symlink = 2,
+    /// Bind `data` (a host path) at `path`, read-only, nosuid, nodev.
+    BindReadOnly = 3,
+    /// Bind the device node `data` at `path`.
+    BindDevice = 4,
+    /// A tmpfs at `path`; `data` is its size, inode count and mode as options.
+    Tmpfs = 5,
+}
+
+impl RootOp {
+    /// Decodes a step's number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::Dir,
+            1 => Self::File,
+            2 => Self::Symlink,
+            3 => Self::BindReadOnly,
+            4 => Self::BindDevice,
+            5 => Self::Tmpfs,
+            _ => return None,
+        })
+    }
+}
+
+/// Switches of a plan; a cleared bit is a layer that the caller allowed to be absent.
+pub mod flag {
+    /// The caller is root with `CAP_SYS_ADMIN`: namespaces need no user namespace around them.
+    pub const PRIVILEGED: u64 = 1 << 0;
+    /// Give the job a user namespace of its own, which owns none of the others.
+    pub const USER: u64 = 1 << 1;
+    /// New network namespace.
+    pub const NET: u64 = 1 << 2;
+    /// New IPC namespace.
+    pub const IPC: u64 = 1 << 3;
+    /// New UTS namespace.
+    pub const UTS: u64 = 1 << 4;
+    /// New cgroup namespace.
+    pub const CGROUP_NS: u64 = 1 << 5;
+    /// Restrict with Landlock.
+    pub const LANDLOCK: u64 = 1 << 6;
+    /// Install the seccomp filters.
+    pub const SECCOMP: u64 = 1 << 7;
+    /// Wait for [`super::GO`] before the job is executed, while the caller writes input files.
+    pub const AWAIT_GO: u64 = 1 << 8;
+    /// No memory cgroup: sum the tree's memory and end the job at its limit.
+    pub const WATCH_MEMORY: u64 = 1 << 9;
+    /// Stop where the program would be executed: only shows what the host allows.
+    pub const PROBE: u64 = 1 << 10;
+}
+
+/// Caller to helper: inputs are in place, execute the job.
+pub const GO: u8 = b'G';
+/// Caller to helper: end the job now. Closing the socket means the same.
+pub const KILL: u8 = b'K';
+
+/// Number of 64-bit words in a message to the caller.
+pub const MESSAGE_WORDS: usize = 16;
+
+/// Kinds of message to the caller: the first word.
+pub mod kind {
+    /// Set-up failed: stage, index within the stage, errno.
+    pub const FAILED: u64 = 1;
+    /// The workspace is mounted; carries its directory and, second, PID 1's pidfd.
+    pub const READY: u64 = 2;
+    /// The job's program was executed: monotonic nanoseconds.
+    pub const STARTED: u64 = 3;
+    /// Everything is dead; words as in [`super::report`].
+    pub const FINISHED: u64 = 4;
+}
+
+/// Indices of the words of a [`kind::FINISHED`] message.
+pub mod report {
+    /// Why the supervisor ended the job, one of [`super::cause`].
+    pub const CAUSE: usize = 1;
+    /// `si_code` of the main process.
+    pub const SI_CODE: usize = 2;
+    /// `si_status` of the main process.
+    pub const SI_STATUS: usize = 3;
+    /// CPU time of the whole tree in microseconds.
+    pub const CPU_US: usize = 4;
+    /// Highest memory use of the tree in bytes.
+    pub const MEMORY_PEAK: usize = 5;
+    /// Processes killed by the memory cgroup.
+    pub const OOM_KILLS: usize = 6;
+    /// Forks refused by the pids cgroup.
+    pub const FORKS_REFUSED: usize = 7;
+    /// Highest number of processes seen (from the pids cgroup; 0 when nobody counted).
+    pub const PROCESSES_PEAK: usize = 8;
+    /// When the program was executed, `CLOCK_MONOTONIC` nanoseconds.
+    pub const STARTED_NS: usize = 9;
+    /// When the main process was seen dead or the kill was sent, same clock.
+    pub const ENDED_NS: usize = 10;
+    /// When nothing of the job was left alive, same clock.
+    pub const GONE_NS: usize = 11;
+    /// 1 when a cgroup of the job could not be removed.
+    pub const CGROUP_LEFT: usize = 12;
+    /// Which of workspace (1), `/tmp` (2) and `/dev/shm` (4) had no free block at the end.
+    pub const NO_SPACE: usize = 13;
+    /// The same for free inodes.
+    pub const NO_INODES: usize = 14;
+}
+
+/// Why the supervisor ended a job.
+pub mod cause {
+    /// The main process ended by itself.
+    pub const EXIT: u64 = 0;
+    /// The wall-clock limit.
+    pub const WALL: u64 = 1;
+    /// The CPU-time limit, summed over the tree.
+    pub const CPU: u64 = 2;
+    /// The memory limit.
+    pub const MEMORY: u64 = 3;
+    /// The caller said so, or is gone.
+    pub const KILLED: u64 = 4;
+}

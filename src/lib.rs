@@ -1,0 +1,6 @@
+
+#![forbid(unsafe_code)]
+
+pub use sandbox_core::*;
+#[cfg(feature = "local")]
+pub use sandbox_local::{Finding, LocalBuilder, LocalExecutor, ProbeReport};
