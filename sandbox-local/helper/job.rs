@@ -91,9 +91,7 @@ fn confine(plan: &Plan, groups: &Cgroups, stdio: Stdio, gates: [Fd; 2]) -> Resul
     }
     sys::close_range(3, true).at(Stage::Stdio)?;
     if plan.has(flag::SECCOMP) {
-        for (index, filter) in plan.seccomp.clone().enumerate() {
-            sys::seccomp_filter(filter).at_index(Stage::Seccomp, index)?;
-        }
+        sys::seccomp_filter(plan.seccomp).at(Stage::Seccomp)?;
     }
     Ok(())
 }

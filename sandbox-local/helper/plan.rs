@@ -150,7 +150,7 @@ pub struct Plan {
     /// Access rights handled by the ruleset, in Landlock's attribute order: files, network, scopes.
     pub landlock: [u64; 3],
     pub landlock_rules: List<(u64, &'static CStr)>,
-    pub seccomp: List<&'static [u8]>,
+    pub seccomp: &'static [u8],
     pub candidates: List<&'static CStr>,
     pub argv: List<&'static CStr>,
     pub env: List<&'static CStr>,
@@ -180,7 +180,7 @@ impl Plan {
             rlimits: c.list(rlimit)?,
             landlock: [c.word()?, c.word()?, c.word()?],
             landlock_rules: c.list(landlock_rule)?,
-            seccomp: c.list(Cursor::bytes)?,
+            seccomp: c.bytes()?,
             candidates: c.list(Cursor::string)?,
             argv: c.list(Cursor::string)?,
             env: c.list(Cursor::string)?,

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) helper: Helper,
     pub(crate) layout: Layout,
-    pub(crate) seccomp: Vec<Vec<u8>>,
+    pub(crate) seccomp: Vec<u8>,
     pub(crate) flags: u64,
     pub(crate) parents: Vec<Parent>,
     pub(crate) report: ProbeReport,
@@ -109,9 +109,6 @@ impl LocalBuilder {
         let attempt = |flags, parents| run::trial(&host, &helper, &layout, flags, parents);
         let probed = probe::probe(&host, parents, attempt).await?;
         let memfd = probed.parents.iter().any(|parent| parent.memory);
-        let compiled = crate::seccomp::compile(memfd).map_err(|error| {
-            Error::new(ErrorKind::Backend, "compile seccomp filter", error.to_string())
-        })?;
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
@@ -123,7 +120,7 @@ impl LocalBuilder {
             host,
             helper,
             layout,
-            seccomp: compiled,
+            seccomp: crate::seccomp::compile(memfd),
             flags: probed.flags,
             parents: probed.parents,
             report: probed.report,

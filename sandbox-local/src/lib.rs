@@ -42,6 +42,7 @@
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
+mod bpf;
 mod cgroup;
 mod channel;
 mod collect;

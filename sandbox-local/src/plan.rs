@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) rlimits: Vec<(u64, u64)>,
     pub(crate) landlock: [u64; 3],
     pub(crate) landlock_rules: Vec<(u64, String)>,
-    pub(crate) seccomp: Vec<Vec<u8>>,
+    pub(crate) seccomp: Vec<u8>,
     pub(crate) candidates: Vec<String>,
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<String>,
@@ -114,7 +114,7 @@ impl Plan {
             w.word(*access);
             w.bytes(path.as_bytes());
         });
-        w.list(&self.seccomp, |w, filter| w.bytes(filter));
+        w.bytes(&self.seccomp);
         for strings in [&self.candidates, &self.argv, &self.env] {
             w.list(strings, |w, text| w.bytes(text.as_bytes()));
         }

@@ -107,9 +107,9 @@ pub(crate) async fn trial(
     parents: Vec<Parent>,
 ) -> Result<std::result::Result<(), SetupFailure>> {
     let limits = Limits::default();
-    let filters = crate::seccomp::compile(true).unwrap_or_default();
+    let filter = crate::seccomp::compile(true);
     let ids = host.job_ids(0);
-    let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filters);
+    let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
     plan.root = layout.for_job(None, Network::Denied, &limits, ids);
     let name = format!("{}-probe", cgroup::name(next_probe()));
     plan.cgroups = group_plans(&parents, &name, &limits);
@@ -143,7 +143,7 @@ fn base_plan(
     flags: u64,
     ids: (u32, u32),
     limits: &Limits,
-    seccomp: &[Vec<u8>],
+    seccomp: &[u8],
 ) -> Plan {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let mut plan = Plan {
@@ -470,10 +470,12 @@ impl Running {
     ) -> Result<Outcome> {
         let since = Instant::now();
         let Self { job, sandbox, stamps, enforcement, startup, .. } = self;
+        let Sandbox { control, mut process, workspace, init: _ } = sandbox;
+        drop(control);
+        // The helper has said its last word; the kernel still takes its mounts apart, which
+        // concerns nobody.
+        tokio::task::spawn_blocking(move || process.reap());
         let (job, found) = blocking(move || {
-            let Sandbox { control, mut process, workspace, init: _ } = sandbox;
-            drop(control);
-            process.reap();
             let found = collect(&workspace, &job, &stamps);
             (job, found)
         })
