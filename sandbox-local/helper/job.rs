@@ -19,34 +19,49 @@ const RLIMIT_NPROC: u64 = 6;
 pub type Stdio = [Fd; 3];
 
 /// A job child as the supervisor sees it.
+#[derive(Clone, Copy)]
 pub struct Job {
     pub pid: i32,
     pub pidfd: Fd,
     /// Carries a [`Failure`], or reaches end-of-file when the program is executed.
     pub failure: Fd,
+    /// Closing it tells the child that its root is in place.
+    pub root: Fd,
     /// Closing it lets the child execute the program.
     pub gate: Fd,
 }
 
-/// Forks the job child.
-pub fn start(plan: &Plan, groups: &Cgroups, stdio: Stdio, ready: Fd) -> Result<Job, Failure> {
+/// Forks the job child. `ready` is PID 1's, `proc` the host's procfs.
+pub fn start(
+    plan: &Plan,
+    groups: &Cgroups,
+    stdio: Stdio,
+    ready: Fd,
+    proc: Fd,
+) -> Result<Job, Failure> {
     let (failure, failure_end) = sys::pipe().at(Stage::Fork)?;
+    let (root_end, root) = sys::pipe().at(Stage::Fork)?;
     let (gate_end, gate) = sys::pipe().at(Stage::Fork)?;
     match sys::fork(groups.fork_into()).at(Stage::Fork)? {
         Fork::Parent { pid, pidfd } => {
-            sys::close(failure_end);
-            sys::close(gate_end);
-            for fd in stdio {
+            for fd in [failure_end, root_end, gate_end].into_iter().chain(stdio) {
                 sys::close(fd);
             }
-            Ok(Job { pid, pidfd, failure, gate })
+            Ok(Job { pid, pidfd, failure, root, gate })
         }
         Fork::Child => {
+            sys::close(root);
             sys::close(gate);
-            let error = confine(plan, groups, stdio, [ready, gate_end])
-                .and_then(|()| if plan.has(flag::PROBE) { sys::exit(0) } else { execute(plan) })
-                .err();
-            if let Some(Failure { stage, index, errno }) = error {
+            let run = || {
+                prepare(plan, groups, stdio, proc)?;
+                wait_for(root_end).at(Stage::Init)?;
+                confine(plan, [ready, gate_end])?;
+                if plan.has(flag::PROBE) {
+                    sys::exit(0);
+                }
+                execute(plan)
+            };
+            if let Err(Failure { stage, index, errno }) = run() {
                 let mut frame = [0u8; 24];
                 frame[..8].copy_from_slice(&(stage as u64).to_ne_bytes());
                 frame[8..16].copy_from_slice(&index.to_ne_bytes());
@@ -58,25 +73,38 @@ pub fn start(plan: &Plan, groups: &Cgroups, stdio: Stdio, ready: Fd) -> Result<J
     }
 }
 
-fn confine(plan: &Plan, groups: &Cgroups, stdio: Stdio, gates: [Fd; 2]) -> Result<(), Failure> {
+/// Waits for end-of-file: nobody writes, the other end opens the gate by closing it.
+fn wait_for(gate: Fd) -> sys::Result<()> {
+    loop {
+        match sys::read(gate, &mut [0u8; 1]) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(sys::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// What needs no root file system, done while the supervisor builds it.
+fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio, proc: Fd) -> Result<(), Failure> {
     sys::setsid().at(Stage::Setsid)?;
     for (target, fd) in stdio.iter().enumerate() {
         // The sources are above 2, so no copy overwrites a source.
         sys::dup3(*fd, target as Fd).at_index(Stage::Stdio, target)?;
     }
     groups.join()?;
-    for (index, (resource, value)) in plan.rlimits.clone().enumerate() {
-        if resource != RLIMIT_NPROC {
-            sys::setrlimit(resource, value, value).at_index(Stage::Rlimit, index)?;
-        }
-    }
-    take_identity(plan)?;
+    namespaces::enter_own(plan)?;
+    set_rlimits(plan, |resource| resource != RLIMIT_NPROC)?;
+    take_identity(plan, proc)?;
     // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
     // creator's limit, so this one is set inside.
-    for (index, (resource, value)) in plan.rlimits.clone().enumerate() {
-        if resource == RLIMIT_NPROC {
-            sys::setrlimit(resource, value, value).at_index(Stage::Rlimit, index)?;
-        }
+    set_rlimits(plan, |resource| resource == RLIMIT_NPROC)
+}
+
+/// Gives up everything that the program must not have; the filter comes last.
+fn confine(plan: &Plan, gates: [Fd; 2]) -> Result<(), Failure> {
+    if plan.has(flag::USER) {
+        namespaces::forbid_nested()?;
+        drop_bounding_set()?;
     }
     sys::capset_empty().at(Stage::Capabilities)?;
     sys::prctl(PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
@@ -86,8 +114,7 @@ fn confine(plan: &Plan, groups: &Cgroups, stdio: Stdio, gates: [Fd; 2]) -> Resul
     sys::chdir(plan.cwd).at(Stage::Chdir)?;
     sys::umask(0o022);
     for gate in gates {
-        // Nobody writes: end-of-file opens a gate.
-        sys::read(gate, &mut [0u8; 1]).at(Stage::Init)?;
+        wait_for(gate).at(Stage::Init)?;
     }
     sys::close_range(3, true).at(Stage::Stdio)?;
     if plan.has(flag::SECCOMP) {
@@ -96,8 +123,18 @@ fn confine(plan: &Plan, groups: &Cgroups, stdio: Stdio, gates: [Fd; 2]) -> Resul
     Ok(())
 }
 
-/// Becomes an unprivileged user without a capability to regain.
-fn take_identity(plan: &Plan) -> Result<(), Failure> {
+fn set_rlimits(plan: &Plan, wanted: impl Fn(u64) -> bool) -> Result<(), Failure> {
+    for (index, (resource, value)) in plan.rlimits.clone().enumerate() {
+        if wanted(resource) {
+            sys::setrlimit(resource, value, value).at_index(Stage::Rlimit, index)?;
+        }
+    }
+    Ok(())
+}
+
+/// Becomes an unprivileged user. Within its own user namespace the child keeps capabilities
+/// until [`confine`] drops them.
+fn take_identity(plan: &Plan, proc: Fd) -> Result<(), Failure> {
     let inner = plan.has(flag::USER);
     if !inner {
         drop_bounding_set()?;
@@ -111,8 +148,7 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
         sys::prctl(PR_SET_DUMPABLE, 1).at(Stage::SetIds)?;
     }
     if inner {
-        namespaces::enter_inner(plan)?;
-        drop_bounding_set()?;
+        namespaces::enter_inner(plan, proc)?;
     }
     Ok(())
 }

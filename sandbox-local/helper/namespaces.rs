@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use crate::plan::Plan;
 use crate::protocol::{Stage, flag};
-use crate::sys::{self, AT_FDCWD, O_WRONLY, Result};
+use crate::sys::{self, AT_FDCWD, Fd, O_CLOEXEC, O_PATH, O_WRONLY, Result};
 use crate::text::Text;
 use crate::{At, Failure};
 
@@ -19,27 +19,31 @@ const CLONE_NEWNET: u64 = 0x4000_0000;
 /// The job's uid and gid as the job sees them.
 const INSIDE_ID: u64 = 1000;
 
-/// Moves the supervisor into the namespaces of the job, except the pid namespace, which only its
-/// children enter.
-pub fn enter(plan: &Plan) -> core::result::Result<(), Failure> {
+/// Moves the supervisor into the namespaces that PID 1 and the job child are made in.
+pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
     if !plan.has(flag::PRIVILEGED) {
         sys::unshare(CLONE_NEWUSER).at(Stage::UnshareUser)?;
+        let proc = open_proc().at(Stage::UserMap)?;
         // Not id 0: the owner of a network namespace's id 0 may write its sysctls.
-        map_ids(plan.caller_uid, plan.caller_gid).at(Stage::UserMap)?;
+        map_ids(proc, plan.caller_uid, plan.caller_gid).at(Stage::UserMap)?;
+        sys::close(proc);
     }
-    let wanted = [
-        (true, CLONE_NEWNS, Stage::UnshareMount),
-        (true, CLONE_NEWPID, Stage::UnsharePid),
-        (plan.has(flag::NET), CLONE_NEWNET, Stage::UnshareNet),
-        (plan.has(flag::IPC), CLONE_NEWIPC, Stage::UnshareIpc),
-        (plan.has(flag::UTS), CLONE_NEWUTS, Stage::UnshareUts),
-        (plan.has(flag::CGROUP_NS), CLONE_NEWCGROUP, Stage::UnshareCgroup),
-    ];
-    let all = wanted.iter().filter(|w| w.0).fold(0, |flags, w| flags | w.1);
-    if sys::unshare(all).is_err() {
-        // One at a time, to name the one that the kernel refuses.
-        for (_, bit, stage) in wanted.iter().filter(|w| w.0) {
-            sys::unshare(*bit).at(*stage)?;
+    sys::unshare(CLONE_NEWNS).at(Stage::UnshareMount)?;
+    sys::unshare(CLONE_NEWPID).at(Stage::UnsharePid)?;
+    Ok(())
+}
+
+/// Moves the calling job child into namespaces that only the job's processes are in. They take
+/// the longest to make, so the job child makes them while the supervisor mounts.
+pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
+    for (wanted, bit, stage) in [
+        (flag::NET, CLONE_NEWNET, Stage::UnshareNet),
+        (flag::IPC, CLONE_NEWIPC, Stage::UnshareIpc),
+        (flag::UTS, CLONE_NEWUTS, Stage::UnshareUts),
+        (flag::CGROUP_NS, CLONE_NEWCGROUP, Stage::UnshareCgroup),
+    ] {
+        if plan.has(wanted) {
+            sys::unshare(bit).at(stage)?;
         }
     }
     if plan.has(flag::UTS) {
@@ -51,25 +55,33 @@ pub fn enter(plan: &Plan) -> core::result::Result<(), Failure> {
     Ok(())
 }
 
-/// Gives the calling job child a user namespace that owns none of its other namespaces, and
-/// forbids any further one inside.
-pub fn enter_inner(plan: &Plan) -> core::result::Result<(), Failure> {
+/// Gives the calling job child a user namespace that owns none of its other namespaces.
+/// `proc` is a procfs in which the caller is visible.
+pub fn enter_inner(plan: &Plan, proc: Fd) -> core::result::Result<(), Failure> {
     sys::unshare(CLONE_NEWUSER).at(Stage::InnerUser)?;
-    map_ids(plan.job_uid, plan.job_gid).at(Stage::InnerUser)?;
-    write_file(c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)?;
-    Ok(())
+    map_ids(proc, plan.job_uid, plan.job_gid).at(Stage::InnerUser)
+}
+
+/// Forbids user namespaces inside the calling job child's own.
+pub fn forbid_nested() -> core::result::Result<(), Failure> {
+    write_file(AT_FDCWD, c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)
+}
+
+/// The procfs at `/proc`, to be used where something else is mounted there later.
+pub fn open_proc() -> Result<Fd> {
+    sys::openat(AT_FDCWD, c"/proc", O_PATH | O_CLOEXEC, 0)
 }
 
 /// Maps the one id that an unprivileged process may map: its own.
-fn map_ids(uid: u64, gid: u64) -> Result<()> {
+fn map_ids(proc: Fd, uid: u64, gid: u64) -> Result<()> {
     let line = |id| Text::<64>::new().number(INSIDE_ID).push(b" ").number(id).push(b" 1");
-    write_file(c"/proc/self/setgroups", b"deny")?;
-    write_file(c"/proc/self/uid_map", line(uid).bytes())?;
-    write_file(c"/proc/self/gid_map", line(gid).bytes())
+    write_file(proc, c"self/setgroups", b"deny")?;
+    write_file(proc, c"self/uid_map", line(uid).bytes())?;
+    write_file(proc, c"self/gid_map", line(gid).bytes())
 }
 
-fn write_file(path: &CStr, content: &[u8]) -> Result<()> {
-    let fd = sys::openat(AT_FDCWD, path, O_WRONLY | sys::O_CLOEXEC, 0)?;
+fn write_file(dir: Fd, path: &CStr, content: &[u8]) -> Result<()> {
+    let fd = sys::openat(dir, path, O_WRONLY | O_CLOEXEC, 0)?;
     let result = sys::write(fd, content);
     sys::close(fd);
     result.map(|_| ())

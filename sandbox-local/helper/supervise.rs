@@ -26,16 +26,18 @@ pub fn run() -> Result<(), Failure> {
     let (mut init, mut job) = (None, None);
     let result = (|| {
         groups = Cgroups::create(&plan, &fds)?;
-        namespaces::enter(&plan)?;
+        namespaces::enter_outer(&plan)?;
+        let proc = namespaces::open_proc().at(Stage::RootMount)?;
         let root = root::create()?;
         let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
+        let stdio = [fds[1], fds[2], fds[3]];
+        let job = job.insert(job::start(&plan, &groups, stdio, init.ready, proc)?);
         let workspace = root::build(&plan, root)?;
         init.await_proc()?;
         root::enter(root)?;
-        tell(&[kind::READY], &[workspace, init.pidfd]);
-        let stdio = [fds[1], fds[2], fds[3]];
-        let job = job.insert(job::start(&plan, &groups, stdio, init.ready)?);
+        sys::close(job.root);
         sys::close(init.ready);
+        tell(&[kind::READY], &[workspace, init.pidfd]);
         Supervisor::new(&plan, &groups, init, job)?.supervise()
     })();
     if result.is_err() {

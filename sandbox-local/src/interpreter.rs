@@ -38,7 +38,13 @@ pub(crate) fn find(runtime: &Runtime) -> Result<Interpreter, Error> {
         Error::new(ErrorKind::ProgramNotFound, "find interpreter", message)
     })?;
     let prefixes = prefixes(&program)?;
-    Ok(Interpreter { runtime: runtime.clone(), program, prefixes })
+    let mut runtime = runtime.clone();
+    // Debian keeps site configuration of a version in /etc under the program's real name, which
+    // /usr/lib/python3.11/sitecustomize.py, for one, links to.
+    if let Some(name) = fs::canonicalize(&program).ok().as_deref().and_then(Path::file_name) {
+        runtime.read_only.push(Path::new("/etc").join(name));
+    }
+    Ok(Interpreter { runtime, program, prefixes })
 }
 
 /// An interpreter that is looked up inside a root file system.

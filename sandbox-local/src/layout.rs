@@ -15,19 +15,15 @@ use crate::protocol::RootOp;
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// The few entries of `/etc` that programs need and that say nothing about the host's users.
-const ETC: [&str; 13] = [
+const ETC: [&str; 9] = [
     "alternatives",
-    "ca-certificates",
     "fonts",
     "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
     "localtime",
     "mime.types",
     "os-release",
     "pki/ca-trust/extracted",
     "ssl/certs",
-    "ssl/openssl.cnf",
     "timezone",
 ];
 
@@ -73,14 +69,6 @@ impl Layout {
         }
         for name in ETC {
             layout.take(&Path::new("/etc").join(name), &format!("etc/{name}"));
-        }
-        // Debian's interpreters keep their site configuration here.
-        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
-            if let Some(name) = entry.file_name().to_str()
-                && name.starts_with("python3")
-            {
-                layout.take(&entry.path(), &format!("etc/{name}"));
-            }
         }
         layout.own_folders();
         layout
