@@ -1,3 +1,4 @@
+//! Runs untrusted, AI-generated code.
 
 #![forbid(unsafe_code)]
 

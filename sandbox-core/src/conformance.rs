@@ -137,8 +137,14 @@ macro_rules! ensure {
     };
 }
 
+/// The job, with a network that the executor offers.
+fn build(executor: &dyn Executor, job: JobBuilder) -> Result<Job, Failure> {
+    let network = executor.capabilities().networks.first().copied().unwrap_or_default();
+    job.network(network).build().map_err(|error| format!("job: {error}"))
+}
+
 async fn run(executor: &dyn Executor, job: JobBuilder) -> Result<Outcome, Failure> {
-    let job = job.build().map_err(|error| format!("job: {error}"))?;
+    let job = build(executor, job)?;
     executor.run(job).await.map_err(|error| format!("run: {error}"))
 }
 
@@ -201,7 +207,7 @@ async fn output_limit_ends_the_job_on_request(executor: &dyn Executor) -> Result
 }
 
 async fn events_arrive_while_the_job_runs(executor: &dyn Executor) -> Result<(), Failure> {
-    let job = Job::bash("echo early\nsleep 1\necho late").build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::bash("echo early\nsleep 1\necho late"))?;
     let mut execution = executor.start(job).await.map_err(|error| error.to_string())?;
     let since = Instant::now();
     let (mut text, mut first) = (Vec::new(), None);
@@ -341,7 +347,7 @@ async fn a_missing_input_is_an_error_and_nothing_ran(
     executor: &dyn Executor,
 ) -> Result<(), Failure> {
     let missing = std::path::PathBuf::from("/nonexistent/input.csv");
-    let job = Job::bash("echo ran").file("x", missing).build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::bash("echo ran").file("x", missing))?;
     let Err(error) = executor.run(job).await else { return Err("the job ran".into()) };
     ensure!(error.kind() == ErrorKind::Input, "kind {:?}", error.kind());
     ensure!(!error.may_have_run(), "may_have_run");
@@ -352,7 +358,7 @@ async fn a_missing_input_is_an_error_and_nothing_ran(
 async fn an_unknown_runtime_is_an_error_that_lists_the_known(
     executor: &dyn Executor,
 ) -> Result<(), Failure> {
-    let job = Job::source("cobol", "x").build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::source("cobol", "x"))?;
     let Err(error) = executor.run(job).await else { return Err("the job ran".into()) };
     ensure!(error.kind() == ErrorKind::UnknownRuntime, "kind {:?}", error.kind());
     for known in &executor.capabilities().runtimes {
@@ -364,7 +370,7 @@ async fn an_unknown_runtime_is_an_error_that_lists_the_known(
 async fn a_missing_program_is_an_error_and_nothing_ran(
     executor: &dyn Executor,
 ) -> Result<(), Failure> {
-    let job = Job::command(["no-such-program"]).build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::command(["no-such-program"]))?;
     let Err(error) = executor.run(job).await else { return Err("the job ran".into()) };
     ensure!(error.kind() == ErrorKind::ProgramNotFound, "kind {:?}", error.kind());
     ensure!(!error.may_have_run(), "may_have_run");
@@ -389,7 +395,7 @@ async fn an_undeclared_layer_is_refused(executor: &dyn Executor) -> Result<(), F
         if executor.capabilities().enforcement.is_enforced(*layer) {
             continue;
         }
-        let job = Job::bash("exit 0").require(*layer).build().map_err(|e| e.to_string())?;
+        let job = build(executor, Job::bash("exit 0").require(*layer))?;
         let Err(error) = executor.run(job).await else {
             return Err(format!("the job ran although {layer} is not offered"));
         };
@@ -424,7 +430,7 @@ async fn sessions_match_their_capability(executor: &dyn Executor) -> Result<(), 
 }
 
 async fn cancel_ends_the_job_with_its_output(executor: &dyn Executor) -> Result<(), Failure> {
-    let job = Job::bash("echo before\nsleep 50").build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::bash("echo before\nsleep 50"))?;
     let mut execution = executor.start(job).await.map_err(|error| error.to_string())?;
     let cancel = execution.cancel_handle();
     while let Some(event) = execution.next_event().await {
@@ -441,7 +447,7 @@ async fn cancel_ends_the_job_with_its_output(executor: &dyn Executor) -> Result<
 async fn nothing_survives_the_job(executor: &dyn Executor) -> Result<(), Failure> {
     // One leaves a process behind by ending, one by being dropped; a third looks for both.
     run(executor, Job::bash("sleep 987654 &\nexit 0")).await?;
-    let job = Job::bash("sleep 987654 &\nsleep 50").build().map_err(|e| e.to_string())?;
+    let job = build(executor, Job::bash("sleep 987654 &\nsleep 50"))?;
     let mut execution = executor.start(job).await.map_err(|error| error.to_string())?;
     execution.next_event().await;
     drop(execution);

@@ -95,6 +95,8 @@ struct Supervisor<'a> {
     tmpfs: [Fd; 3],
     started_ns: Option<u64>,
     memory_peak: u64,
+    /// The highest CPU time seen by looking.
+    cpu_seen: u64,
     /// When to look at usage next.
     next_look: Option<u64>,
     /// An out-of-memory event was seen whose kill is not counted yet.
@@ -133,6 +135,7 @@ impl<'a> Supervisor<'a> {
             timer,
             started_ns: None,
             memory_peak: 0,
+            cpu_seen: 0,
             next_look: None,
             oom_pending: false,
         })
@@ -146,11 +149,15 @@ impl<'a> Supervisor<'a> {
             }
         };
         let ended_ns = sys::monotonic_ns();
+        // What dies with its namespace is reaped by the kernel, which adds its CPU time to
+        // nobody's: with more than PID 1 and the main process there, look before the kill.
+        if usage::processes() > 2 {
+            self.cpu_seen = self.cpu_seen.max(usage::cpu_us());
+        }
         if cause != cause::EXIT {
             let _ = sys::pidfd_kill(self.init.pidfd);
         }
         let main = sys::wait(self.job.pid).unwrap_or_default();
-        let ended_ns = if cause == cause::EXIT { sys::monotonic_ns() } else { ended_ns };
         // PID 1 becomes waitable only after the kernel has killed and reaped its namespace.
         let _ = sys::pidfd_kill(self.init.pidfd);
         let rest = sys::wait(self.init.pid).unwrap_or_default();
@@ -243,6 +250,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let cpu = usage::cpu_us();
+        self.cpu_seen = self.cpu_seen.max(cpu);
         if cpu >= self.plan.cpu_us {
             return Some(cause::CPU);
         }
@@ -278,7 +286,7 @@ impl<'a> Supervisor<'a> {
         words[report::CAUSE] = cause;
         words[report::SI_CODE] = main.code as u64;
         words[report::SI_STATUS] = main.status as u64;
-        words[report::CPU_US] = main.cpu_us + rest.cpu_us;
+        words[report::CPU_US] = self.cpu_seen.max(main.cpu_us + rest.cpu_us);
         words[report::MEMORY_PEAK] =
             if self.groups.limit_memory() { counters.memory_peak } else { watched };
         words[report::OOM_KILLS] = counters.oom_kills;

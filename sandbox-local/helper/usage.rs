@@ -12,7 +12,14 @@ use crate::text::{Text, parse, value_of};
 const TICK_US: u64 = 10_000;
 const PAGE: u64 = 4096;
 
-/// CPU time of every live process and of the children that each has waited for.
+/// How many processes there are, PID 1 and zombies included.
+pub fn processes() -> u64 {
+    let mut count = 0;
+    for_each_process(|_| count += 1);
+    count
+}
+
+/// CPU time of every process and of the children that each has waited for.
 pub fn cpu_us() -> u64 {
     let mut total = 0u64;
     for_each_process(|pid| {
