@@ -66,14 +66,17 @@ fn environment(job: &Job, interpreter: Option<&Interpreter>) -> Vec<String> {
 }
 
 /// Limits of each process, as resource number and value; soft and hard are the same.
-pub(crate) fn rlimits(limits: &Limits, watch_memory: bool) -> Vec<(u64, u64)> {
+/// `watch_memory` says that no cgroup limits memory, `counted` that one counts processes.
+pub(crate) fn rlimits(limits: &Limits, watch_memory: bool, counted: bool) -> Vec<(u64, u64)> {
     let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    // Where a cgroup counts processes it refuses first, because it also says that it did.
+    let processes = u64::from(limits.processes) + if counted { 16 } else { 0 };
     let mut all = vec![
         // A second later than the supervisor, which sums the tree: a backstop.
         (Resource::RLIMIT_CPU, whole_seconds(limits.cpu) + 1),
         (Resource::RLIMIT_FSIZE, limits.file_size.as_u64()),
         (Resource::RLIMIT_NOFILE, u64::from(limits.open_files)),
-        (Resource::RLIMIT_NPROC, u64::from(limits.processes)),
+        (Resource::RLIMIT_NPROC, processes),
         // One byte, not zero: the kernel ignores zero when a host pipes core dumps into a
         // handler, and never dumps for one (see fs/coredump.c and core(5)).
         (Resource::RLIMIT_CORE, 1),

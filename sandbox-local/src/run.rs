@@ -112,7 +112,7 @@ pub(crate) async fn trial(
     let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
     plan.root = layout.for_job(None, Network::Denied, &limits, ids);
     let name = format!("{}-probe", cgroup::name(next_probe()));
-    plan.cgroups = group_plans(&parents, &name, &limits);
+    limit(&mut plan, &parents, &name, &limits);
     let (control, mut process, _streams) = launch(helper, &plan, &parents, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
     let result = loop {
@@ -157,7 +157,6 @@ fn base_plan(
         watch_ns: nanos(WATCH),
         hostname: "sandbox".into(),
         cwd: "/work".into(),
-        rlimits: command::rlimits(limits, flags & flag::WATCH_MEMORY != 0),
         seccomp: seccomp.to_vec(),
         ..Plan::default()
     };
@@ -165,10 +164,17 @@ fn base_plan(
     plan
 }
 
-fn group_plans(parents: &[Parent], name: &str, limits: &Limits) -> Vec<crate::plan::CgroupPlan> {
+/// Adds the cgroups, named `name`, and the limits of single processes that go with them.
+fn limit(plan: &mut Plan, parents: &[Parent], name: &str, limits: &Limits) {
+    let memory = parents.iter().any(|parent| parent.memory);
+    if !memory {
+        plan.flags |= flag::WATCH_MEMORY;
+    }
+    let counted = parents.iter().any(|parent| parent.processes);
+    plan.rlimits = command::rlimits(limits, !memory, counted);
     // The first four descriptors of the message are the plan and the streams.
-    let plan = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
-    parents.iter().enumerate().map(plan).collect()
+    let group = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
+    plan.cgroups = parents.iter().enumerate().map(group).collect();
 }
 
 /// Starts a job; returns when its program is executed.
@@ -207,9 +213,6 @@ pub(crate) async fn start(
         flags &= !flag::NET;
         enforcement = enforcement.with(Layer::Network, LayerState::Off);
     }
-    if !shared.parents.iter().any(|parent| parent.memory) {
-        flags |= flag::WATCH_MEMORY;
-    }
     if !sources.is_empty() {
         flags |= flag::AWAIT_GO;
     }
@@ -217,7 +220,7 @@ pub(crate) async fn start(
     let mut plan = base_plan(&shared.host, flags, ids, limits, &shared.seccomp);
     plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, limits, ids);
     let group = cgroup::name(number);
-    plan.cgroups = group_plans(&shared.parents, &group, limits);
+    limit(&mut plan, &shared.parents, &group, limits);
     plan.candidates = command.candidates;
     plan.argv = command.argv;
     plan.env = command.env;

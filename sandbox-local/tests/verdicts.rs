@@ -1,0 +1,145 @@
+//! Every way to end, told apart, with its evidence.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use sandbox_core::{ExecutorExt as _, Job, JobBuilder, LimitKind, Size, Termination};
+use support::{executor, run};
+
+#[tokio::test]
+async fn every_exit_code_is_itself() {
+    let executor = executor().await;
+    let jobs: Vec<_> =
+        (0..=255).map(|code| Job::bash(format!("exit {code}")).build().expect("job")).collect();
+    let ends: Vec<_> = executor.run_all(jobs, 8).collect().await;
+    assert_eq!(ends.len(), 256);
+    for (code, outcome) in ends {
+        let end = outcome.expect("outcome").termination;
+        assert_eq!(end, Termination::Exited(code as i32));
+    }
+}
+
+#[tokio::test]
+async fn every_fatal_signal_is_itself_and_no_limit() {
+    // Those whose default is to ignore, stop or continue do not end a process.
+    let harmless = [17, 18, 19, 20, 21, 22, 23, 28];
+    let executor = executor().await;
+    for signal in (1..32).chain(34..=64).filter(|signal| !harmless.contains(signal)) {
+        let code = format!(
+            "import os, signal, time\n\
+             if {signal} not in (9,): signal.signal({signal}, signal.SIG_DFL)\n\
+             os.kill(os.getpid(), {signal}); time.sleep(5)"
+        );
+        let job = Job::python(code).build().expect("job");
+        let outcome = executor.run(job).await.expect("outcome");
+        assert_eq!(outcome.termination, Termination::Signaled(signal), "signal {signal}");
+    }
+}
+
+#[tokio::test]
+async fn an_ignored_signal_of_the_application_is_not_inherited() {
+    // Rust programs ignore SIGPIPE; a job that inherited that would print an error instead.
+    let outcome = run(Job::bash("yes | head -1; echo ${PIPESTATUS[0]}")).await;
+    assert_eq!(outcome.stdout.text(), "y\n141\n");
+}
+
+async fn ends(job: JobBuilder) -> Termination {
+    run(job).await.termination
+}
+
+#[tokio::test]
+async fn memory_is_the_trees() {
+    let spread = "import os, time\n\
+                  for _ in range(4):\n    \
+                      if os.fork() == 0:\n        \
+                          block = bytearray(40 << 20); time.sleep(10)\n\
+                  time.sleep(10)";
+    let end = ends(Job::python(spread).memory(Size::mib(128))).await;
+    let Termination::Memory(evidence) = end else { panic!("{end:?}") };
+    assert_eq!(evidence.limit, Size::mib(128));
+    assert!(evidence.peak > Size::mib(100), "{}", evidence.peak);
+    assert!(evidence.oom_kills >= 1);
+}
+
+#[tokio::test]
+async fn memory_behind_files_counts() {
+    let fill = "block = b'x' * (1 << 20)\n\
+                with open('/dev/shm/fill', 'wb') as file:\n    \
+                    for _ in range(60): file.write(block)\n\
+                print('filled')";
+    let outcome = run(Job::python(fill).memory(Size::mib(40))).await;
+    assert!(matches!(outcome.termination, Termination::Memory(_)), "{:?}", outcome.termination);
+    assert_eq!(outcome.stdout.total, 0);
+}
+
+#[tokio::test]
+async fn a_file_too_large_and_a_full_workspace_are_named() {
+    let dd = |count: &str| {
+        Job::command(["dd", "if=/dev/zero", "of=big", "bs=1M", &format!("count={count}")])
+    };
+    let end = ends(dd("4").limit(|limits| limits.file_size = Size::mib(2))).await;
+    let Termination::Disk(evidence) = end else { panic!("{end:?}") };
+    assert_eq!((evidence.limit_kind, evidence.signal), (LimitKind::FileSize, 25));
+
+    // A full workspace is an error that the program can handle, so its exit is its own.
+    let full = run(dd("8").limit(|limits| limits.workspace = Size::mib(4))).await;
+    assert_eq!(full.termination, Termination::Exited(1));
+    assert!(full.limits_hit.contains(&LimitKind::Workspace), "{:?}", full.limits_hit);
+    assert!(full.stderr.text().contains("No space left"), "{}", full.stderr.text());
+
+    let mapped = "import mmap\n\
+                  file = open('big', 'w+b'); file.truncate(32 << 20)\n\
+                  view = mmap.mmap(file.fileno(), 32 << 20)\n\
+                  for at in range(0, 32 << 20, 4096): view[at] = 1";
+    let end = ends(Job::python(mapped).limit(|limits| limits.workspace = Size::mib(4))).await;
+    let Termination::Disk(evidence) = end else { panic!("{end:?}") };
+    assert_eq!((evidence.limit_kind, evidence.signal), (LimitKind::Workspace, 7));
+}
+
+#[tokio::test]
+async fn limits_that_end_nothing_are_reported() {
+    let many = "for n in $(seq 50); do : > f$n || exit 7; done";
+    let outcome = run(Job::bash(many).limit(|limits| limits.files = 20)).await;
+    assert_eq!(outcome.termination, Termination::Exited(7));
+    assert!(outcome.limits_hit.contains(&LimitKind::Files), "{:?}", outcome.limits_hit);
+
+    let forks = "for n in 1 2 3 4 5 6; do sleep 1 & done 2>/dev/null; exit 0";
+    let outcome = run(Job::bash(forks).limit(|limits| limits.processes = 3)).await;
+    assert!(outcome.limits_hit.contains(&LimitKind::Processes), "{:?}", outcome.limits_hit);
+}
+
+#[tokio::test]
+async fn cpu_time_is_the_trees() {
+    let job = Job::bash("while :; do :; done & while :; do :; done")
+        .limit(|limits| limits.cpu = Duration::from_millis(400));
+    let outcome = run(job).await;
+    let Termination::CpuTime(evidence) = &outcome.termination else { panic!("{outcome:?}") };
+    assert!(evidence.used >= Duration::from_millis(400), "{evidence:?}");
+    assert!(outcome.usage.cpu >= evidence.limit);
+}
+
+#[tokio::test]
+async fn a_limit_of_a_millisecond_is_a_limit() {
+    let end = ends(Job::bash("sleep 5").timeout(Duration::from_millis(1))).await;
+    assert!(matches!(end, Termination::WallTime(_)), "{end:?}");
+}
+
+#[tokio::test]
+async fn output_past_its_cap_costs_no_memory() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("number")
+    };
+    let executor = executor().await;
+    let flood = |bytes: u64| Job::command(["head", "-c", &bytes.to_string(), "/dev/zero"]).build();
+    executor.run(flood(8 << 20).expect("job")).await.expect("warm-up");
+    let before = resident();
+    let outcome = executor.run(flood(1 << 30).expect("job")).await.expect("outcome");
+    assert_eq!(outcome.stdout.total, 1 << 30);
+    assert!(outcome.stdout.is_truncated());
+    let grown = resident() - before;
+    assert!(grown < 8 << 10, "grew by {grown} KiB");
+}
