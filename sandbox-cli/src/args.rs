@@ -67,39 +67,39 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 
     /// Wall-clock limit, for example 5s or 500ms.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
 
     /// CPU-time limit of the whole process tree.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) cpu_time: Option<Duration>,
 
     /// Memory limit of the whole process tree, for example 256MiB.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) memory: Option<ByteSize>,
 
     /// Processes and threads at once.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) processes: Option<u32>,
 
     /// Open files of one process.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) open_files: Option<u32>,
 
     /// Size of one file.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) file_size: Option<ByteSize>,
 
     /// Bytes in the workspace.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) disk: Option<ByteSize>,
 
     /// Files and folders in the workspace.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) files: Option<u64>,
 
     /// Bytes kept of each output stream.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) output: Option<ByteSize>,
 
     /// A file to place in the workspace, under its own name or as DEST.

@@ -8,6 +8,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use sandbox::{Error, ErrorKind};
 
 use crate::args::{Args, Command};
 
@@ -27,9 +28,19 @@ async fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints help or what is wrong with the command line. Refusals have one exit status, so a wrong
-/// command line has it too.
+/// Prints help or what is wrong with the command line. A wrong command line is a refusal like
+/// any other: it has their exit status, and is JSON when JSON was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().take_while(|arg| arg != "--").any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text).trim().to_owned();
+        run::refuse(&Error::new(ErrorKind::InvalidJob, "command line", message), true);
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(REFUSED)
 }

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: RunArgs) -> u8 {
 }
 
 #[expect(clippy::print_stderr, reason = "the command's one line of explanation")]
-fn refuse(error: &Error, json: bool) {
+pub(crate) fn refuse(error: &Error, json: bool) {
     if json {
         print_json(&RefusalJson::new(error));
     } else {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,11 +10,12 @@ use std::time::Duration;
 use std::{env, fs, io};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use sandbox_core::{Error, ErrorKind, Layer};
+
+use crate::memfd::{self, Kind, errno_of};
 
 static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
 
@@ -29,7 +29,7 @@ impl Helper {
     /// Puts the program where it can be executed: a sealed memfd, or, where the kernel forbids
     /// executing those, an unnamed file in a folder of the application's.
     pub(crate) fn load() -> Result<Self, Error> {
-        let program = match memfd() {
+        let program = match memfd::sealed(Kind::Program, IMAGE) {
             Ok(fd) => fd,
             Err(memfd) => unnamed_file().map_err(|file| refused(memfd, &file))?,
         };
@@ -92,28 +92,6 @@ fn wait_or_kill(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn memfd() -> nix::Result<OwnedFd> {
-    const MFD_EXEC: u32 = 0x10;
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let name = c"sandbox-helper";
-    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(MFD_EXEC)) {
-        // Before Linux 6.3 the flag is unknown and every memfd can be executed.
-        Err(Errno::EINVAL) => memfd_create(name, flags)?,
-        other => other?,
-    };
-    let mut file = File::from(fd);
-    let write = file.write_all(IMAGE).and_then(|()| {
-        file.set_permissions(fs::Permissions::from_mode(0o555))
-    });
-    write.map_err(errno_of)?;
-    let seals = SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_WRITE
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(file.into())
-}
-
 /// A file that never has a name, in the first folder whose file system allows execution.
 fn unnamed_file() -> Result<OwnedFd, String> {
     let mut tried = Vec::new();
@@ -138,10 +116,6 @@ fn unnamed_file_in(folder: &Path) -> nix::Result<OwnedFd> {
     // A file that is open for writing cannot be executed.
     let read_only = format!("/proc/self/fd/{}", file.as_raw_fd());
     open(read_only.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-fn errno_of(error: io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 fn refused(memfd: Errno, files: &str) -> Error {

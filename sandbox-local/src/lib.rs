@@ -55,6 +55,7 @@ mod inputs;
 mod interpreter;
 mod landlock;
 mod layout;
+mod memfd;
 mod plan;
 mod probe;
 mod protocol;

@@ -2,9 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
+use crate::memfd::{self, Kind};
 use crate::protocol::{PLAN_MAGIC, RootOp};
 
 /// One step of building the root.
@@ -51,23 +49,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Writes the plan into a sealed memfd; returns it with its length.
+    /// Writes the plan into a sealed memfd, which the helper maps; returns it with its length.
     pub(crate) fn seal(&self) -> nix::Result<(OwnedFd, u64)> {
         let bytes = self.encode();
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(c"sandbox-plan", flags)?;
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let written = nix::unistd::write(&fd, rest)?;
-            rest = &rest[written..];
-        }
-        // The helper maps the plan: sealed, it can neither shrink under the map nor change.
-        let seals = SealFlag::F_SEAL_SHRINK
-            | SealFlag::F_SEAL_GROW
-            | SealFlag::F_SEAL_WRITE
-            | SealFlag::F_SEAL_SEAL;
-        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
-        Ok((fd, bytes.len() as u64))
+        Ok((memfd::sealed(Kind::Data, &bytes)?, bytes.len() as u64))
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -1,10 +1,18 @@
-//! The conformance suite on the local backend, with cgroups and without.
+//! The conformance suite on the local backend: with cgroups, without, and, when the tests run as
+//! root, once more as an ordinary user.
 
-use std::sync::Arc;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandbox_core::{Executor as _, conformance};
 use sandbox_local::LocalExecutor;
+
+const NOBODY: u32 = 65_534;
 
 fn main() {
     let args = Arguments::from_args();
@@ -25,5 +33,41 @@ fn main() {
             trials.push(trial.with_ignored_flag(ignored));
         }
     }
+    let as_root = nix::unistd::geteuid().is_root();
+    for case in conformance::cases() {
+        let check = move || as_nobody(&format!("local::{}", case.name));
+        let trial = Trial::test(format!("ordinary_user::{}", case.name), check);
+        trials.push(trial.with_ignored_flag(!as_root));
+    }
     libtest_mimic::run(&args, trials).exit();
+}
+
+/// Runs one of these tests in a process of an ordinary user.
+fn as_nobody(test: &str) -> Result<(), Failed> {
+    let output = Command::new(readable_copy())
+        .args(["--exact", test])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match output.status.success() && text.contains("1 passed") {
+        true => Ok(()),
+        false => Err(format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+/// This program, where anybody may execute it.
+fn readable_copy() -> PathBuf {
+    static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = COPY.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("tempdir");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let own = std::env::current_exe().expect("own path");
+        fs::copy(own, folder.path().join("conformance")).expect("copy");
+        folder
+    });
+    folder.path().join("conformance")
 }
