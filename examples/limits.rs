@@ -19,10 +19,7 @@ fn programs() -> Vec<(&'static str, JobBuilder)> {
             Job::bash("while :; do :; done & while :; do :; done")
                 .limit(|limits| limits.cpu = Duration::from_millis(400)),
         ),
-        (
-            "a child eats memory",
-            Job::bash("tail /dev/zero & wait; sleep 60").memory(Size::mib(64)),
-        ),
+        ("a child eats memory", Job::bash("tail /dev/zero & wait; sleep 60").memory(Size::mib(64))),
         (
             "prints without end",
             Job::bash("yes").limit(|limits| limits.output = Size::kib(64)).stop_at_output_limit(),

@@ -38,7 +38,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ended: {:?}", outcome.termination);
     for artifact in &outcome.artifacts {
         let path = artifact.save_to("target/quickstart").await?;
-        println!("saved: {} ({} bytes, {})", path.display(), artifact.size(), artifact.media_type());
+        println!(
+            "saved: {} ({} bytes, {})",
+            path.display(),
+            artifact.size(),
+            artifact.media_type()
+        );
     }
     println!(
         "took {:.1} ms to start and {:.1} ms to run; peak memory {}",

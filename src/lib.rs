@@ -1,5 +1,4 @@
-//! Runs untrusted, AI-generated code.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub use sandbox_core::*;

@@ -20,7 +20,11 @@ impl Sample {
         }
     }
 
-    pub(crate) fn time<T, E>(&mut self, counts: bool, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn time<T, E>(
+        &mut self,
+        counts: bool,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let since = Instant::now();
         let result = work()?;
         self.add(counts, since.elapsed());

@@ -56,7 +56,8 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
 /// Passes output through as it comes; an interrupt, or nobody reading any more, cancels the job.
 async fn follow(mut execution: Execution, pass_through: bool) -> Result<Outcome, Error> {
     let cancel = execution.cancel_handle();
-    let io = |error: io::Error| Error::new(ErrorKind::Backend, "wait for signals", error.to_string());
+    let io =
+        |error: io::Error| Error::new(ErrorKind::Backend, "wait for signals", error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(io)?;
@@ -122,9 +123,8 @@ fn job(args: &RunArgs) -> Result<Job, Error> {
         NetworkArg::Host => Network::Host,
     });
     job.limit(|limits| {
-        let set = |limit: &mut _, value| *limit = value;
-        args.timeout.map(|value| set(&mut limits.wall, value));
-        args.cpu_time.map(|value| set(&mut limits.cpu, value));
+        limits.wall = args.timeout.unwrap_or(limits.wall);
+        limits.cpu = args.cpu_time.unwrap_or(limits.cpu);
         limits.memory = args.memory.unwrap_or(limits.memory);
         limits.processes = args.processes.unwrap_or(limits.processes);
         limits.open_files = args.open_files.unwrap_or(limits.open_files);

@@ -160,7 +160,8 @@ impl Artifact {
         let mut stream = self.stream();
         loop {
             let next = stream.try_next().await;
-            let chunk = next.map_err(|e| lost(format!("{} is unreadable", self.path)).with_source(e));
+            let chunk =
+                next.map_err(|e| lost(format!("{} is unreadable", self.path)).with_source(e));
             let Some(chunk) = chunk? else { break };
             size += chunk.len() as u64;
             digest.update(&chunk);

@@ -38,8 +38,11 @@ impl Execution {
         let (cancel_tx, cancel) = watch::channel(false);
         let (alive, dropped) = watch::channel(());
         let execution = Self { events, outcome, control: Cancel(cancel_tx), _alive: alive };
-        let driver =
-            Driver { events: EventSender(event_tx), outcome: outcome_tx, stop: Stop { cancel, dropped } };
+        let driver = Driver {
+            events: EventSender(event_tx),
+            outcome: outcome_tx,
+            stop: Stop { cancel, dropped },
+        };
         (execution, driver)
     }
 

@@ -13,8 +13,8 @@ use crate::execution::StopReason;
 use crate::{
     Artifact, Capabilities, Capture, Content, Enforcement, Error, ErrorKind, Event, EventSender,
     Execution, Executor, Job, Layer, LayerState, LimitKind, MemoryEvidence, Network, Outcome,
-    OutputEvidence, Program, RelPath, Result, Session, SessionSpec, Skipped, Stop,
-    Termination, TimeEvidence, sessions_unsupported, unknown_runtime,
+    OutputEvidence, Program, RelPath, Result, Session, SessionSpec, Skipped, Stop, Termination,
+    TimeEvidence, sessions_unsupported, unknown_runtime,
 };
 
 /// A way in which a [`FakeExecutor`] misbehaves, to test what stands on top of it.
@@ -138,7 +138,6 @@ impl Executor for FakeExecutor {
             stdout: Capture::new(job.limits.output.as_u64()),
             stderr: Capture::new(job.limits.output.as_u64()),
             visible: self.survivors(),
-            background: Vec::new(),
             links: BTreeSet::new(),
             since: Instant::now(),
             job,
@@ -202,7 +201,6 @@ struct Run {
     stdout: Capture,
     stderr: Capture,
     visible: Vec<String>,
-    background: Vec<String>,
     events: EventSender,
     stop: Stop,
     since: Instant,
@@ -265,11 +263,9 @@ impl Run {
 
     /// Interprets one command; an error is the job's end.
     async fn command(&mut self, line: &str) -> Result<i32, Termination> {
-        if let Some((command, _)) = line.split_once(" &") {
-            if !line.contains(">&2") {
-                self.background.push(command.trim().to_owned());
-                return Ok(0);
-            }
+        if line.contains(" &") && !line.contains(">&2") {
+            // Runs in the background, and ends with the job.
+            return Ok(0);
         }
         let (command, target) = match line.split_once('>') {
             Some((command, target)) => (command.trim(), Some(target.trim())),
@@ -394,4 +390,3 @@ impl Run {
         Err(Termination::CpuTime(TimeEvidence { limit, used: limit }))
     }
 }
-

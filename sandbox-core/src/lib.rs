@@ -51,9 +51,7 @@ pub use artifact::{Artifact, ArtifactContent};
 pub use capabilities::Capabilities;
 pub use enforcement::{Enforcement, Layer, LayerState};
 pub use error::{Error, ErrorKind, Result};
-pub use execution::{
-    Cancel, Driver, Event, EventSender, Execution, Finish, Stop, StopReason,
-};
+pub use execution::{Cancel, Driver, Event, EventSender, Execution, Finish, Stop, StopReason};
 pub use executor::{Executor, ExecutorExt, Session, SessionSpec, sessions_unsupported};
 pub use fake::{FakeExecutor, Fault};
 pub use job::{Content, Job, JobBuilder, JobSpec, Network, Program};

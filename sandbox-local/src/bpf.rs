@@ -78,9 +78,8 @@ fn load_argument(index: u8) -> Program {
 /// `yes` when the argument is one of the values.
 pub(crate) fn if_one_of(index: u8, values: &[u32], yes: Program, no: Program) -> Program {
     let mut program = load_argument(index);
-    let tests = values.iter().rev().fold(no, |rest, value| {
-        branch(JUMP_EQUAL, *value, yes.clone(), rest)
-    });
+    let tests =
+        values.iter().rev().fold(no, |rest, value| branch(JUMP_EQUAL, *value, yes.clone(), rest));
     program.extend(tests);
     program
 }

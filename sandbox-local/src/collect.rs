@@ -162,9 +162,10 @@ impl Walk<'_> {
         let Ok(metadata) = file.metadata() else { return };
         let size = metadata.len();
         self.found.file_at_size_limit |= size == limits.file_size.as_u64();
-        let unchanged = self.inputs.get(path).is_some_and(|stamp| {
-            Stamp::of(&file).is_ok_and(|now| now == *stamp)
-        });
+        let unchanged = self
+            .inputs
+            .get(path)
+            .is_some_and(|stamp| Stamp::of(&file).is_ok_and(|now| now == *stamp));
         if !self.is_chosen(path) || (self.job.artifacts.is_empty() && unchanged) {
             return;
         }

@@ -25,19 +25,15 @@ pub(crate) enum Source {
 }
 
 /// Opens every source, so that a missing one is an error before anything is started.
-pub(crate) fn open(
-    files: &BTreeMap<RelPath, Content>,
-) -> Result<Vec<(RelPath, Source)>, Error> {
+pub(crate) fn open(files: &BTreeMap<RelPath, Content>) -> Result<Vec<(RelPath, Source)>, Error> {
     let source = |path: &RelPath, content: &Content| match content {
         Content::Bytes(bytes) => Ok(Source::Bytes(bytes.clone())),
-        Content::Path(from) => {
-            open_regular(from).map(|file| Source::File(file, from.display().to_string())).map_err(
-                |error| {
-                    let message = format!("cannot read {} for {path}: {error}", from.display());
-                    Error::new(ErrorKind::Input, "read input", message).with_source(error)
-                },
-            )
-        }
+        Content::Path(from) => open_regular(from)
+            .map(|file| Source::File(file, from.display().to_string()))
+            .map_err(|error| {
+                let message = format!("cannot read {} for {path}: {error}", from.display());
+                Error::new(ErrorKind::Input, "read input", message).with_source(error)
+            }),
     };
     files.iter().map(|(path, content)| Ok((path.clone(), source(path, content)?))).collect()
 }
@@ -66,10 +62,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self {
-            inode: metadata.ino(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        Ok(Self { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 }
 

@@ -123,6 +123,16 @@ impl Layout {
         owner: (u32, u32),
     ) -> Vec<RootStep> {
         let mut layout = self.clone();
+        let (uid, gid) = owner;
+        // The folder itself and the entry script have inodes too, and folders that binds need.
+        let inodes = limits.files.saturating_add(16);
+        let size = limits.workspace.as_u64();
+        for (path, mode) in [("dev/shm", "1777"), ("tmp", "1777"), ("work", "0700")] {
+            let options = format!("size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}");
+            layout.add(RootOp::Tmpfs, path, options);
+        }
+        // After the job's own file systems, because an interpreter may be installed beneath a
+        // folder of the same name on the host.
         let prefixes = interpreter.iter().flat_map(|i| i.prefixes.iter());
         let read_only = interpreter.iter().flat_map(|i| i.runtime.read_only.iter());
         for path in prefixes.chain(read_only) {
@@ -135,16 +145,6 @@ impl Layout {
         }
         if network == Network::Host {
             layout.take(Path::new("/etc/resolv.conf"), "etc/resolv.conf");
-        }
-        let (uid, gid) = owner;
-        // The folder itself and the entry script have inodes too.
-        let inodes = limits.files.saturating_add(2);
-        let size = limits.workspace.as_u64();
-        for (path, mode) in [("dev/shm", "1777"), ("tmp", "1777"), ("work", "0700")] {
-            let options = format!(
-                "size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}"
-            );
-            layout.add(RootOp::Tmpfs, path, options);
         }
         layout.steps
     }
@@ -166,9 +166,9 @@ impl Layout {
 
     /// Whether `path` or a folder above it is bound already.
     fn covers(&self, path: &str) -> bool {
-        self.steps.iter().any(|step| {
-            step.op == RootOp::BindReadOnly && Path::new(path).starts_with(&step.path)
-        })
+        self.steps
+            .iter()
+            .any(|step| step.op == RootOp::BindReadOnly && Path::new(path).starts_with(&step.path))
     }
 
     /// Brings in what is at `source`: a link as a link, a folder or file as a read-only bind.

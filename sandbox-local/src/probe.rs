@@ -277,7 +277,9 @@ fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
         );
     }
     let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
-    if denied && !host.privileged && sysctl("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+    if denied
+        && !host.privileged
+        && sysctl("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
     {
         return answer(
             "AppArmor forbids unprivileged user namespaces \

@@ -9,7 +9,6 @@ use nix::fcntl::OFlag;
 use sandbox_core::{
     Capture, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer, LayerState,
     Limits, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
-
 };
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
@@ -18,7 +17,6 @@ use tokio::time::timeout;
 use crate::cgroup::{self, Parent};
 use crate::channel::{self, Control, Message, SetupFailure};
 use crate::collect::{Collection, collect};
-use crate::{command, fd};
 use crate::executor::Shared;
 use crate::helper::{Helper, Process};
 use crate::host::Host;
@@ -30,6 +28,7 @@ use crate::probe::explain;
 use crate::protocol::{GO, KILL, Stage, flag};
 use crate::pump::{self, Input, Stream};
 use crate::verdict::{Known, Report};
+use crate::{command, fd};
 
 /// Longest time from the helper's spawn to the program's execution, input files aside.
 const STARTUP: Duration = Duration::from_secs(20);
@@ -81,8 +80,7 @@ async fn launch(
     };
     let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
     let (stderr, job_stderr) = pump::output_pipe().map_err(exhausted("open pipe"))?;
-    let (ours, theirs) =
-        channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
+    let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
     let (sealed, length) = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
     let mut fds = vec![
         sealed.as_raw_fd(),
@@ -138,13 +136,7 @@ fn next_probe() -> u64 {
 }
 
 /// The parts of a plan that do not depend on the program.
-fn base_plan(
-    host: &Host,
-    flags: u64,
-    ids: (u32, u32),
-    limits: &Limits,
-    seccomp: &[u8],
-) -> Plan {
+fn base_plan(host: &Host, flags: u64, ids: (u32, u32), limits: &Limits, seccomp: &[u8]) -> Plan {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let mut plan = Plan {
         flags,
@@ -375,10 +367,7 @@ impl Running {
         let (mut stdout, mut stderr) = (Capture::new(cap), Capture::new(cap));
         let over = [Notify::new(), Notify::new()];
         let (dead_tx, dead) = watch::channel(false);
-        let feeder = streams
-            .stdin
-            .zip(stdin)
-            .map(|(pipe, input)| tokio::spawn(input.feed(pipe)));
+        let feeder = streams.stdin.zip(stdin).map(|(pipe, input)| tokio::spawn(input.feed(pipe)));
         let supervise = async {
             let report = self.supervise(&mut stop, &over).await;
             dead_tx.send_replace(true);

@@ -105,15 +105,9 @@ impl Report {
         let by_disk = |kind| matches!(ended, Termination::Disk(e) if e.limit_kind == kind);
         [
             (self.0[report::FORKS_REFUSED] > 0, LimitKind::Processes),
-            (
-                self.0[report::NO_SPACE] != 0 && !by_disk(LimitKind::Workspace),
-                LimitKind::Workspace,
-            ),
+            (self.0[report::NO_SPACE] != 0 && !by_disk(LimitKind::Workspace), LimitKind::Workspace),
             (self.0[report::NO_INODES] != 0, LimitKind::Files),
-            (
-                known.file_at_size_limit && !by_disk(LimitKind::FileSize),
-                LimitKind::FileSize,
-            ),
+            (known.file_at_size_limit && !by_disk(LimitKind::FileSize), LimitKind::FileSize),
             (known.output_truncated && known.output.is_none(), LimitKind::Output),
             (known.over_artifact_caps, LimitKind::Artifacts),
         ]

@@ -26,9 +26,8 @@ fn main() {
         for case in conformance::cases() {
             let ignored = !case.applies_to(executor.capabilities());
             let (executor, runtime) = (Arc::clone(&executor), Arc::clone(&runtime));
-            let check = move || {
-                runtime.block_on(case.check(executor.as_ref())).map_err(Failed::from)
-            };
+            let check =
+                move || runtime.block_on(case.check(executor.as_ref())).map_err(Failed::from);
             let trial = Trial::test(format!("{name}::{}", case.name), check);
             trials.push(trial.with_ignored_flag(ignored));
         }

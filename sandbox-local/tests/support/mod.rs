@@ -65,3 +65,15 @@ pub(crate) fn children_named(name: &str) -> Vec<u32> {
     }
     found
 }
+
+/// A tree that tries to outlive its job: double fork, new sessions, ignored signals, a held pipe.
+pub(crate) fn stubborn(marker: &str) -> String {
+    format!(
+        "trap '' TERM HUP INT\n\
+         (setsid sh -c 'trap \"\" TERM HUP INT; exec sleep {marker}' &)\n\
+         (sleep {marker} &)\n\
+         setsid sleep {marker} </dev/null &\n\
+         sleep 0.05\n\
+         echo ready\n"
+    )
+}
