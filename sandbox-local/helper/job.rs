@@ -31,14 +31,8 @@ pub struct Job {
     pub gate: Fd,
 }
 
-/// Forks the job child. `ready` is PID 1's, `proc` the host's procfs.
-pub fn start(
-    plan: &Plan,
-    groups: &Cgroups,
-    stdio: Stdio,
-    ready: Fd,
-    proc: Fd,
-) -> Result<Job, Failure> {
+/// Forks the job child. `ready` is PID 1's.
+pub fn start(plan: &Plan, groups: &Cgroups, stdio: Stdio, ready: Fd) -> Result<Job, Failure> {
     let (failure, failure_end) = sys::pipe().at(Stage::Fork)?;
     let (root_end, root) = sys::pipe().at(Stage::Fork)?;
     let (gate_end, gate) = sys::pipe().at(Stage::Fork)?;
@@ -53,7 +47,7 @@ pub fn start(
             sys::close(root);
             sys::close(gate);
             let run = || {
-                prepare(plan, groups, stdio, proc)?;
+                prepare(plan, groups, stdio)?;
                 wait_for(root_end).at(Stage::Init)?;
                 confine(plan, [ready, gate_end])?;
                 if plan.has(flag::PROBE) {
@@ -85,7 +79,7 @@ fn wait_for(gate: Fd) -> sys::Result<()> {
 }
 
 /// What needs no root file system, done while the supervisor builds it.
-fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio, proc: Fd) -> Result<(), Failure> {
+fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
     sys::setsid().at(Stage::Setsid)?;
     for (target, fd) in stdio.iter().enumerate() {
         // The sources are above 2, so no copy overwrites a source.
@@ -93,19 +87,15 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio, proc: Fd) -> Result<(), 
     }
     groups.join()?;
     namespaces::enter_own(plan)?;
-    set_rlimits(plan, |resource| resource != RLIMIT_NPROC)?;
-    take_identity(plan, proc)?;
-    // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
-    // creator's limit, so this one is set inside.
-    set_rlimits(plan, |resource| resource == RLIMIT_NPROC)
+    set_rlimits(plan, |resource| resource != RLIMIT_NPROC)
 }
 
 /// Gives up everything that the program must not have; the filter comes last.
 fn confine(plan: &Plan, gates: [Fd; 2]) -> Result<(), Failure> {
-    if plan.has(flag::USER) {
-        namespaces::forbid_nested()?;
-        drop_bounding_set()?;
-    }
+    take_identity(plan)?;
+    // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
+    // creator's limit, so this one is set inside.
+    set_rlimits(plan, |resource| resource == RLIMIT_NPROC)?;
     sys::capset_empty().at(Stage::Capabilities)?;
     sys::prctl(PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
     if plan.has(flag::LANDLOCK) {
@@ -132,9 +122,8 @@ fn set_rlimits(plan: &Plan, wanted: impl Fn(u64) -> bool) -> Result<(), Failure>
     Ok(())
 }
 
-/// Becomes an unprivileged user. Within its own user namespace the child keeps capabilities
-/// until [`confine`] drops them.
-fn take_identity(plan: &Plan, proc: Fd) -> Result<(), Failure> {
+/// Becomes an unprivileged user without a capability to regain.
+fn take_identity(plan: &Plan) -> Result<(), Failure> {
     let inner = plan.has(flag::USER);
     if !inner {
         drop_bounding_set()?;
@@ -148,7 +137,8 @@ fn take_identity(plan: &Plan, proc: Fd) -> Result<(), Failure> {
         sys::prctl(PR_SET_DUMPABLE, 1).at(Stage::SetIds)?;
     }
     if inner {
-        namespaces::enter_inner(plan, proc)?;
+        namespaces::enter_inner(plan)?;
+        drop_bounding_set()?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use crate::plan::Plan;
 use crate::protocol::{Stage, flag};
-use crate::sys::{self, AT_FDCWD, Fd, O_CLOEXEC, O_PATH, O_WRONLY, Result};
+use crate::sys::{self, AT_FDCWD, O_CLOEXEC, O_WRONLY, Result};
 use crate::text::Text;
 use crate::{At, Failure};
 
@@ -23,10 +23,8 @@ const INSIDE_ID: u64 = 1000;
 pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
     if !plan.has(flag::PRIVILEGED) {
         sys::unshare(CLONE_NEWUSER).at(Stage::UnshareUser)?;
-        let proc = open_proc().at(Stage::UserMap)?;
         // Not id 0: the owner of a network namespace's id 0 may write its sysctls.
-        map_ids(proc, plan.caller_uid, plan.caller_gid).at(Stage::UserMap)?;
-        sys::close(proc);
+        map_ids(plan.caller_uid, plan.caller_gid).at(Stage::UserMap)?;
     }
     sys::unshare(CLONE_NEWNS).at(Stage::UnshareMount)?;
     sys::unshare(CLONE_NEWPID).at(Stage::UnsharePid)?;
@@ -55,33 +53,25 @@ pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
     Ok(())
 }
 
-/// Gives the calling job child a user namespace that owns none of its other namespaces.
-/// `proc` is a procfs in which the caller is visible.
-pub fn enter_inner(plan: &Plan, proc: Fd) -> core::result::Result<(), Failure> {
+/// Gives the calling job child a user namespace that owns none of its other namespaces, and
+/// forbids any further one inside. The root must be in place: the kernel refuses a user namespace
+/// to a process whose root is not its mount namespace's, as is so for a moment in `pivot_root`.
+pub fn enter_inner(plan: &Plan) -> core::result::Result<(), Failure> {
     sys::unshare(CLONE_NEWUSER).at(Stage::InnerUser)?;
-    map_ids(proc, plan.job_uid, plan.job_gid).at(Stage::InnerUser)
-}
-
-/// Forbids user namespaces inside the calling job child's own.
-pub fn forbid_nested() -> core::result::Result<(), Failure> {
-    write_file(AT_FDCWD, c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)
-}
-
-/// The procfs at `/proc`, to be used where something else is mounted there later.
-pub fn open_proc() -> Result<Fd> {
-    sys::openat(AT_FDCWD, c"/proc", O_PATH | O_CLOEXEC, 0)
+    map_ids(plan.job_uid, plan.job_gid).at(Stage::InnerUser)?;
+    write_file(c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)
 }
 
 /// Maps the one id that an unprivileged process may map: its own.
-fn map_ids(proc: Fd, uid: u64, gid: u64) -> Result<()> {
+fn map_ids(uid: u64, gid: u64) -> Result<()> {
     let line = |id| Text::<64>::new().number(INSIDE_ID).push(b" ").number(id).push(b" 1");
-    write_file(proc, c"self/setgroups", b"deny")?;
-    write_file(proc, c"self/uid_map", line(uid).bytes())?;
-    write_file(proc, c"self/gid_map", line(gid).bytes())
+    write_file(c"/proc/self/setgroups", b"deny")?;
+    write_file(c"/proc/self/uid_map", line(uid).bytes())?;
+    write_file(c"/proc/self/gid_map", line(gid).bytes())
 }
 
-fn write_file(dir: Fd, path: &CStr, content: &[u8]) -> Result<()> {
-    let fd = sys::openat(dir, path, O_WRONLY | O_CLOEXEC, 0)?;
+fn write_file(path: &CStr, content: &[u8]) -> Result<()> {
+    let fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0)?;
     let result = sys::write(fd, content);
     sys::close(fd);
     result.map(|_| ())

@@ -27,11 +27,10 @@ pub fn run() -> Result<(), Failure> {
     let result = (|| {
         groups = Cgroups::create(&plan, &fds)?;
         namespaces::enter_outer(&plan)?;
-        let proc = namespaces::open_proc().at(Stage::RootMount)?;
         let root = root::create()?;
         let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
         let stdio = [fds[1], fds[2], fds[3]];
-        let job = job.insert(job::start(&plan, &groups, stdio, init.ready, proc)?);
+        let job = job.insert(job::start(&plan, &groups, stdio, init.ready)?);
         let workspace = root::build(&plan, root)?;
         init.await_proc()?;
         root::enter(root)?;

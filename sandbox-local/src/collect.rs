@@ -69,6 +69,11 @@ impl ArtifactContent for FileContent {
     }
 }
 
+/// Whether there is nothing to walk: worth knowing without a thread that may block.
+pub(crate) fn is_empty(workspace: &OwnedFd) -> bool {
+    open_folder(workspace, b".").is_ok_and(|(_, entries)| entries.is_empty())
+}
+
 /// Walks the workspace.
 pub(crate) fn collect(workspace: &OwnedFd, job: &JobSpec, inputs: &Stamps) -> Collection {
     let mut walk = Walk {

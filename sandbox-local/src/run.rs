@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::cgroup::{self, Parent};
 use crate::channel::{self, Control, Message, SetupFailure};
-use crate::collect::{Collection, collect};
+use crate::collect::{Collection, collect, is_empty};
 use crate::executor::Shared;
 use crate::helper::{Helper, Process};
 use crate::host::Host;
@@ -464,14 +464,18 @@ impl Running {
         let Self { job, sandbox, stamps, enforcement, startup, .. } = self;
         let Sandbox { control, mut process, workspace, init: _ } = sandbox;
         drop(control);
+        let (job, found) = if is_empty(&workspace) {
+            (job, Collection::default())
+        } else {
+            let collect = move || {
+                let found = collect(&workspace, &job, &stamps);
+                (job, found)
+            };
+            blocking(collect).await?
+        };
         // The helper has said its last word; the kernel still takes its mounts apart, which
         // concerns nobody.
         tokio::task::spawn_blocking(move || process.reap());
-        let (job, found) = blocking(move || {
-            let found = collect(&workspace, &job, &stamps);
-            (job, found)
-        })
-        .await?;
         let Collection { artifacts, skipped, over_caps, file_at_size_limit } = found;
         let output = over.map(|stream| OutputEvidence {
             stream: stream.name(),
