@@ -375,3 +375,59 @@ fn check_nesting(files: &BTreeMap<RelPath, Content>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, Size};
+
+    #[test]
+    fn a_wrong_job_names_its_field_and_the_remedy() {
+        let day = std::time::Duration::from_secs(24 * 60 * 60);
+        let code = || Job::python("1");
+        let cases = [
+            (Job::python(""), "code", "empty"),
+            (Job::python(" \n"), "code", "empty"),
+            (Job::python("a\0b"), "code", "NUL"),
+            (Job::command(Vec::<String>::new()), "command", "empty"),
+            (Job::command(["a", "b\0"]), "command", "NUL"),
+            (code().arg("\0"), "args", "NUL"),
+            (code().env("A=B", "1"), "env", "remove the ="),
+            (code().env("", "1"), "env", "not a variable name"),
+            (code().env("A", "\0"), "env", "NUL"),
+            (code().tenant("\0"), "tenant", "NUL"),
+            (code().file("/a", "1"), "files", "absolute"),
+            (code().file("a/../b", "1"), "files", ".."),
+            (code().file("a\0", "1"), "files", "NUL"),
+            (code().file("a", "1").file("a", "2"), "files", "twice"),
+            (code().file("a", "1").file("a/b", "2"), "files", "a is a file"),
+            (code().artifact("/etc/*"), "artifacts", "relative glob"),
+            (code().artifact("["), "artifacts", "["),
+            (code().timeout(std::time::Duration::ZERO), "limits.wall", "1 ms to 24 h"),
+            (code().timeout(std::time::Duration::MAX), "limits.wall", "1 ms to 24 h"),
+            (code().limit(|l| l.cpu = day * 2), "limits.cpu", "1 ms to 24 h"),
+            (code().memory(Size::b(0)), "limits.memory", "4.0 MiB"),
+            (code().memory(Size::b(u64::MAX)), "limits.memory", "1.0 TiB"),
+            (code().limit(|l| l.processes = 0), "limits.processes", "1 to 32768"),
+            (code().limit(|l| l.open_files = u32::MAX), "limits.open_files", "8 to"),
+            (code().limit(|l| l.files = 0), "limits.files", "1 to"),
+            (code().limit(|l| l.output = Size::b(u64::MAX)), "limits.output", "1.0 GiB"),
+            (code().require(Layer::Memory).allow_degraded(Layer::Memory), "required", "choose"),
+        ];
+        for (job, field, remedy) in cases {
+            let error = job.clone().build().expect_err(field);
+            assert_eq!(error.kind(), ErrorKind::InvalidJob, "{job:?}");
+            assert_eq!(error.operation(), field, "{error}");
+            assert!(error.to_string().contains(remedy), "{error}");
+            assert!(!error.may_have_run());
+        }
+    }
+
+    #[test]
+    fn layers_given_up_by_name_are_not_required() {
+        let job = Job::python("1").require(Layer::Vpc).allow_degraded(Layer::Memory).build();
+        let job = job.expect("job");
+        let required: Vec<_> = job.required_layers([Layer::Memory, Layer::Pid]).collect();
+        assert_eq!(required, [Layer::Pid, Layer::Vpc]);
+    }
+}

@@ -187,6 +187,17 @@ async fn standard_input_streams_and_nobody_has_to_read_it() {
 }
 
 #[tokio::test]
+async fn a_missing_interpreter_is_named() {
+    let python = sandbox_core::Runtime::python().with_interpreter("/opt/no/python3");
+    let builder = sandbox_local::LocalExecutor::builder().runtime(python);
+    let executor = builder.build().await.expect("executor");
+    let job = Job::python("1").build().expect("job");
+    let error = executor.run(job).await.expect_err("missing");
+    assert_eq!(error.kind(), ErrorKind::ProgramNotFound);
+    assert!(error.to_string().contains("/opt/no/python3"), "{error}");
+}
+
+#[tokio::test]
 async fn a_given_root_file_system_is_the_jobs() {
     // The smallest root: the host's folders, seen through a folder of our own, and one file more.
     let rootfs = tempfile::tempdir().expect("tempdir");

@@ -46,7 +46,7 @@ async fn the_tree_is_dead_after_the_runtime_is_shut_down() {
             let job = Job::bash("sleep 910004").build().expect("job");
             executor().await.start(job).await.expect("started")
         });
-        assert!(!alive("910004").is_empty(), "the job runs");
+        assert!(runtime.block_on(eventually(|| !alive("910004").is_empty())), "the job runs");
         runtime.shutdown_background();
         drop(execution);
     })
