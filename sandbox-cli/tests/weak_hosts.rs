@@ -99,6 +99,59 @@ fn without_namespaces() {
     refused(UNSHARE, EPERM, "mount_namespace", "seccomp filter of an outer container");
 }
 
+/// Every layer that needs namespaces, given up by name.
+const NAMESPACED: &str = "user_namespace,mount_namespace,pid_namespace,network_namespace,\
+                          ipc_namespace,uts_namespace,processes,disk,private_tmp,cleanup,\
+                          supervisor_hidden";
+
+fn without_namespaces_by_consent(args: &[&str]) -> Value {
+    let allow = ["--allow-degraded", NAMESPACED];
+    json(&on_weak_host(UNSHARE, EPERM, &[RUN.as_slice(), &allow, args].concat()))
+}
+
+#[test]
+fn without_namespaces_what_a_process_can_give_up_still_holds() {
+    let code = r#"
+import os, socket
+def attempt(what):
+    try: what(); return "done"
+    except OSError as error: return type(error).__name__
+print(attempt(lambda: open("/etc/shadow").read()), attempt(lambda: os.listdir("/root")),
+      attempt(lambda: open("/tmp/x", "w")), attempt(lambda: open("/proc/1/environ").read()),
+      attempt(lambda: socket.create_connection(("127.0.0.1", 9))),
+      attempt(lambda: os.kill(os.getppid(), 0)),
+      attempt(lambda: open(os.environ["TMPDIR"] + "/x", "w")), os.getuid() != 0)
+open("made.txt", "w").write("kept")
+"#;
+    let outcome = without_namespaces_by_consent(&["-c", code]);
+    let denied = "PermissionError";
+    let expected = format!("{}done True\n", format!("{denied} ").repeat(6));
+    assert_eq!(outcome["stdout"]["text"], expected, "{outcome}");
+    assert_eq!(outcome["artifacts"][0]["path"], "made.txt");
+    for layer in NAMESPACED.split(',') {
+        assert_eq!(outcome["enforcement"][layer]["state"], "degraded", "{layer}");
+    }
+    for layer in ["seccomp", "landlock", "capabilities", "no_new_privs", "rlimits", "memory"] {
+        assert_eq!(outcome["enforcement"][layer]["state"], "enforced", "{layer}");
+    }
+}
+
+#[test]
+fn without_namespaces_the_tree_is_killed_all_the_same() {
+    let script = "(setsid sleep 930001 &); sleep 930001 & trap '' TERM; echo ready; sleep 930001";
+    let args = ["--timeout", "400ms", "--runtime", "bash", "-c", script];
+    let outcome = without_namespaces_by_consent(&args);
+    assert_eq!(outcome["termination"]["reason"], "wall_time", "{outcome}");
+    assert_eq!(outcome["stdout"]["text"], "ready\n", "the attack ran");
+    let ended = ["--runtime", "bash", "-c", "(setsid sleep 930001 &); echo ready"];
+    assert_eq!(without_namespaces_by_consent(&ended)["termination"]["reason"], "exited");
+    let alive = |entry: std::fs::DirEntry| {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        command.starts_with(b"sleep\x00930001")
+    };
+    assert!(!std::fs::read_dir("/proc").expect("/proc").flatten().any(alive));
+}
+
 #[test]
 fn without_the_mount_calls() {
     refused(FSOPEN, ENOSYS, "mount_namespace", "Linux 5.14");

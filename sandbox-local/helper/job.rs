@@ -8,12 +8,14 @@ use crate::sys::{
 };
 use crate::{At, Failure, namespaces};
 
+const PR_SET_PDEATHSIG: usize = 1;
 const PR_SET_DUMPABLE: usize = 4;
 const PR_CAPBSET_DROP: usize = 24;
 const PR_SET_NO_NEW_PRIVS: usize = 38;
 const PR_CAP_AMBIENT: usize = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
 const RLIMIT_NPROC: u64 = 6;
+const SIGKILL: usize = 9;
 
 /// The descriptors that become the job's 0, 1 and 2.
 pub type Stdio = [Fd; 3];
@@ -31,8 +33,13 @@ pub struct Job {
     pub gate: Fd,
 }
 
-/// Forks the job child. `ready` is PID 1's.
-pub fn start(plan: &Plan, groups: &Cgroups, stdio: Stdio, ready: Fd) -> Result<Job, Failure> {
+/// Forks the job child. `ready` is PID 1's, where there is one.
+pub fn start(
+    plan: &Plan,
+    groups: &Cgroups,
+    stdio: Stdio,
+    ready: Option<Fd>,
+) -> Result<Job, Failure> {
     let (failure, failure_end) = sys::pipe().at(Stage::Fork)?;
     let (root_end, root) = sys::pipe().at(Stage::Fork)?;
     let (gate_end, gate) = sys::pipe().at(Stage::Fork)?;
@@ -49,7 +56,7 @@ pub fn start(plan: &Plan, groups: &Cgroups, stdio: Stdio, ready: Fd) -> Result<J
             let run = || {
                 prepare(plan, groups, stdio)?;
                 wait_for(root_end).at(Stage::Init)?;
-                confine(plan, [ready, gate_end])?;
+                confine(plan, ready.into_iter().chain([gate_end]))?;
                 if plan.has(flag::PROBE) {
                     sys::exit(0);
                 }
@@ -91,8 +98,13 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
 }
 
 /// Gives up everything that the program must not have; the filter comes last.
-fn confine(plan: &Plan, gates: [Fd; 2]) -> Result<(), Failure> {
+fn confine(plan: &Plan, gates: impl Iterator<Item = Fd>) -> Result<(), Failure> {
     take_identity(plan)?;
+    if !plan.has(flag::NAMESPACES) {
+        // No PID 1 takes the job with it when the supervisor dies. After the change of ids, which
+        // would clear it.
+        sys::prctl(PR_SET_PDEATHSIG, SIGKILL).at(Stage::SetIds)?;
+    }
     // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
     // creator's limit, so this one is set inside.
     set_rlimits(plan, |resource| resource == RLIMIT_NPROC)?;

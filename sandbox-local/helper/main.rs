@@ -15,9 +15,11 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod cgroup;
+mod entry;
 mod init;
 mod job;
 mod namespaces;
+mod nr;
 mod plan;
 #[path = "../src/protocol.rs"]
 mod protocol;
@@ -25,6 +27,7 @@ mod root;
 mod supervise;
 mod sys;
 mod text;
+mod tree;
 mod usage;
 
 use core::ffi::CStr;

@@ -8,9 +8,11 @@ use crate::protocol::{GO, MESSAGE_WORDS, Stage, cause, flag, kind, report};
 use crate::sys::{
     self, AT_FDCWD, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
 };
+use crate::tree::{self, Scope};
 use crate::{At, CONTROL, Failure, namespaces, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
+const PR_SET_CHILD_SUBREAPER: usize = 36;
 
 /// Runs one job. An error means that the program was not executed.
 pub fn run() -> Result<(), Failure> {
@@ -26,27 +28,28 @@ pub fn run() -> Result<(), Failure> {
     let (mut init, mut job) = (None, None);
     let result = (|| {
         groups = Cgroups::create(&plan, &fds)?;
-        namespaces::enter_outer(&plan)?;
-        let root = root::create()?;
-        let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
         let stdio = [fds[1], fds[2], fds[3]];
-        let job = job.insert(job::start(&plan, &groups, stdio, init.ready)?);
-        let workspace = root::build(&plan, root)?;
-        init.await_proc()?;
-        root::enter(root)?;
-        sys::close(job.root);
-        sys::close(init.ready);
-        tell(&[kind::READY], &[workspace, init.pidfd]);
-        Supervisor::new(&plan, &groups, init, job)?.supervise()
+        if plan.has(flag::NAMESPACES) {
+            namespaces::enter_outer(&plan)?;
+            let root = root::create()?;
+            let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
+            let job = job.insert(job::start(&plan, &groups, stdio, Some(init.ready))?);
+            let workspace = root::build(&plan, root)?;
+            init.await_proc()?;
+            root::enter(root)?;
+            sys::close(job.root);
+            sys::close(init.ready);
+            tell(&[kind::READY], &[workspace, init.pidfd]);
+            Supervisor::new(&plan, &groups, Some(init), job)?.supervise()
+        } else {
+            sys::prctl(PR_SET_CHILD_SUBREAPER, 1).at(Stage::Subreaper)?;
+            let job = job.insert(job::start(&plan, &groups, stdio, None)?);
+            sys::close(job.root);
+            Supervisor::new(&plan, &groups, None, job)?.supervise()
+        }
     })();
     if result.is_err() {
-        if let Some(init) = &init {
-            let _ = sys::pidfd_kill(init.pidfd);
-        }
-        // The job first: PID 1 ends only after everybody in its namespace has been waited for.
-        for pid in [job.map(|job: Job| job.pid), init.map(|init| init.pid)].into_iter().flatten() {
-            let _ = sys::wait(pid);
-        }
+        end(init.as_ref(), job.as_ref(), true);
     }
     match result {
         Ok(mut words) => {
@@ -59,6 +62,22 @@ pub fn run() -> Result<(), Failure> {
             Err(failure)
         }
     }
+}
+
+/// Ends what is left of the job and waits until nothing is. Returns the end of the main process
+/// and that of the rest.
+fn end(init: Option<&Init>, job: Option<&Job>, kill_main: bool) -> (Waited, Waited) {
+    let Some(init) = init else {
+        return tree::end_descendants(job.map_or(0, |job| job.pid), kill_main);
+    };
+    if kill_main {
+        let _ = sys::pidfd_kill(init.pidfd);
+    }
+    // The main process first: PID 1 becomes waitable only after the kernel has killed its
+    // namespace and everybody in it has been waited for.
+    let main = job.map(|job| sys::wait(job.pid).unwrap_or_default()).unwrap_or_default();
+    let _ = sys::pidfd_kill(init.pidfd);
+    (main, sys::wait(init.pid).unwrap_or_default())
 }
 
 fn receive_plan() -> sys::Result<(Plan, [Fd; MAX_FDS])> {
@@ -86,8 +105,9 @@ mod watch {
 struct Supervisor<'a> {
     plan: &'a Plan,
     groups: &'a Cgroups,
-    init: &'a Init,
+    init: Option<&'a Init>,
     job: &'a Job,
+    scope: Scope,
     timer: Fd,
     fds: [PollFd; watch::COUNT],
     /// The file systems that the job can fill; their content is memory.
@@ -106,7 +126,7 @@ impl<'a> Supervisor<'a> {
     fn new(
         plan: &'a Plan,
         groups: &'a Cgroups,
-        init: &'a Init,
+        init: Option<&'a Init>,
         job: &'a Job,
     ) -> Result<Self, Failure> {
         let timer = sys::boottime_timer().at(Stage::Fork)?;
@@ -126,7 +146,11 @@ impl<'a> Supervisor<'a> {
                 fd(job.failure, POLLIN),
                 fd(oom, oom_events),
             ],
-            tmpfs: [directory(c"/work"), directory(c"/tmp"), directory(c"/dev/shm")],
+            tmpfs: match init {
+                Some(_) => [directory(c"/work"), directory(c"/tmp"), directory(c"/dev/shm")],
+                None => [-1; 3],
+            },
+            scope: if init.is_some() { Scope::Namespace } else { Scope::Descendants },
             plan,
             groups,
             init,
@@ -150,16 +174,11 @@ impl<'a> Supervisor<'a> {
         let ended_ns = sys::monotonic_ns();
         // What dies with its namespace is reaped by the kernel, which adds its CPU time to
         // nobody's: with more than PID 1 and the main process there, look before the kill.
-        if usage::processes() > 2 {
-            self.cpu_seen = self.cpu_seen.max(usage::cpu_us());
+        let expected = if self.init.is_some() { 2 } else { 1 };
+        if usage::processes(self.scope) > expected {
+            self.cpu_seen = self.cpu_seen.max(usage::cpu_us(self.scope));
         }
-        if cause != cause::EXIT {
-            let _ = sys::pidfd_kill(self.init.pidfd);
-        }
-        let main = sys::wait(self.job.pid).unwrap_or_default();
-        // PID 1 becomes waitable only after the kernel has killed and reaped its namespace.
-        let _ = sys::pidfd_kill(self.init.pidfd);
-        let rest = sys::wait(self.init.pid).unwrap_or_default();
+        let (main, rest) = end(self.init, Some(self.job), cause != cause::EXIT);
         Ok(self.report(cause, main, rest, ended_ns))
     }
 
@@ -242,13 +261,13 @@ impl<'a> Supervisor<'a> {
             return Some(cause::MEMORY);
         }
         if self.plan.has(flag::WATCH_MEMORY) {
-            let used = usage::memory(self.plan.memory_limit, &self.tmpfs);
+            let used = usage::memory(self.scope, self.plan.memory_limit, &self.tmpfs);
             self.memory_peak = self.memory_peak.max(used);
             if used > self.plan.memory_limit {
                 return Some(cause::MEMORY);
             }
         }
-        let cpu = usage::cpu_us();
+        let cpu = usage::cpu_us(self.scope);
         self.cpu_seen = self.cpu_seen.max(cpu);
         if cpu >= self.plan.cpu_us {
             return Some(cause::CPU);

@@ -1,10 +1,12 @@
-//! System calls without a C library: the only file of the helper with unsafe code.
+//! System calls without a C library. With `entry.rs` the only file of the helper with unsafe code.
 //!
 //! Every wrapper takes references or file descriptors, so that what reaches the kernel is valid
 //! for the length of the call; the helper is a single thread and shares memory with nobody.
 
 use core::arch::asm;
 use core::ffi::CStr;
+
+use crate::nr;
 
 /// An error number of the kernel, positive.
 pub type Errno = i32;
@@ -36,122 +38,6 @@ pub const O_PATH: usize = 0o10_000_000;
 pub const O_DIRECTORY: usize = 0o200_000;
 #[cfg(target_arch = "aarch64")]
 pub const O_DIRECTORY: usize = 0o40_000;
-
-/// System call numbers of the architecture.
-#[cfg(target_arch = "x86_64")]
-mod nr {
-    pub const READ: usize = 0;
-    pub const WRITE: usize = 1;
-    pub const CLOSE: usize = 3;
-    pub const MMAP: usize = 9;
-    pub const RT_SIGACTION: usize = 13;
-    pub const RT_SIGPROCMASK: usize = 14;
-    pub const IOCTL: usize = 16;
-    pub const PREAD64: usize = 17;
-    pub const SOCKET: usize = 41;
-    pub const SENDMSG: usize = 46;
-    pub const RECVMSG: usize = 47;
-    pub const EXECVE: usize = 59;
-    pub const FCHDIR: usize = 81;
-    pub const CHDIR: usize = 80;
-    pub const UMASK: usize = 95;
-    pub const SETGROUPS: usize = 116;
-    pub const SETRESUID: usize = 117;
-    pub const SETRESGID: usize = 119;
-    pub const SETSID: usize = 112;
-    pub const CAPSET: usize = 126;
-    pub const RT_SIGTIMEDWAIT: usize = 128;
-    pub const FSTATFS: usize = 138;
-    pub const PIVOT_ROOT: usize = 155;
-    pub const PRCTL: usize = 157;
-    pub const MOUNT: usize = 165;
-    pub const UMOUNT2: usize = 166;
-    pub const SETHOSTNAME: usize = 170;
-    pub const GETDENTS64: usize = 217;
-    pub const CLOCK_GETTIME: usize = 228;
-    pub const EXIT_GROUP: usize = 231;
-    pub const WAITID: usize = 247;
-    pub const OPENAT: usize = 257;
-    pub const MKDIRAT: usize = 258;
-    pub const UNLINKAT: usize = 263;
-    pub const SYMLINKAT: usize = 266;
-    pub const PPOLL: usize = 271;
-    pub const UNSHARE: usize = 272;
-    pub const TIMERFD_CREATE: usize = 283;
-    pub const TIMERFD_SETTIME: usize = 286;
-    pub const EVENTFD2: usize = 290;
-    pub const DUP3: usize = 292;
-    pub const PIPE2: usize = 293;
-    pub const PRLIMIT64: usize = 302;
-    pub const SECCOMP: usize = 317;
-    pub const EXECVEAT: usize = 322;
-}
-
-/// System call numbers of the architecture.
-#[cfg(target_arch = "aarch64")]
-mod nr {
-    pub const READ: usize = 63;
-    pub const WRITE: usize = 64;
-    pub const CLOSE: usize = 57;
-    pub const MMAP: usize = 222;
-    pub const RT_SIGACTION: usize = 134;
-    pub const RT_SIGPROCMASK: usize = 135;
-    pub const IOCTL: usize = 29;
-    pub const PREAD64: usize = 67;
-    pub const SOCKET: usize = 198;
-    pub const SENDMSG: usize = 211;
-    pub const RECVMSG: usize = 212;
-    pub const EXECVE: usize = 221;
-    pub const FCHDIR: usize = 50;
-    pub const CHDIR: usize = 49;
-    pub const UMASK: usize = 166;
-    pub const SETGROUPS: usize = 159;
-    pub const SETRESUID: usize = 147;
-    pub const SETRESGID: usize = 149;
-    pub const SETSID: usize = 157;
-    pub const CAPSET: usize = 91;
-    pub const RT_SIGTIMEDWAIT: usize = 137;
-    pub const FSTATFS: usize = 44;
-    pub const PIVOT_ROOT: usize = 41;
-    pub const PRCTL: usize = 167;
-    pub const MOUNT: usize = 40;
-    pub const UMOUNT2: usize = 39;
-    pub const SETHOSTNAME: usize = 161;
-    pub const GETDENTS64: usize = 61;
-    pub const CLOCK_GETTIME: usize = 113;
-    pub const EXIT_GROUP: usize = 94;
-    pub const WAITID: usize = 95;
-    pub const OPENAT: usize = 56;
-    pub const MKDIRAT: usize = 34;
-    pub const UNLINKAT: usize = 35;
-    pub const SYMLINKAT: usize = 36;
-    pub const PPOLL: usize = 73;
-    pub const UNSHARE: usize = 97;
-    pub const TIMERFD_CREATE: usize = 85;
-    pub const TIMERFD_SETTIME: usize = 86;
-    pub const EVENTFD2: usize = 19;
-    pub const DUP3: usize = 24;
-    pub const PIPE2: usize = 59;
-    pub const PRLIMIT64: usize = 261;
-    pub const SECCOMP: usize = 277;
-    pub const EXECVEAT: usize = 281;
-}
-
-/// Numbers that every architecture shares: calls added since Linux 5.1.
-mod common {
-    pub const PIDFD_SEND_SIGNAL: usize = 424;
-    pub const OPEN_TREE: usize = 428;
-    pub const MOVE_MOUNT: usize = 429;
-    pub const FSOPEN: usize = 430;
-    pub const FSCONFIG: usize = 431;
-    pub const FSMOUNT: usize = 432;
-    pub const CLONE3: usize = 435;
-    pub const CLOSE_RANGE: usize = 436;
-    pub const MOUNT_SETATTR: usize = 442;
-    pub const LANDLOCK_CREATE_RULESET: usize = 444;
-    pub const LANDLOCK_ADD_RULE: usize = 445;
-    pub const LANDLOCK_RESTRICT_SELF: usize = 446;
-}
 
 /// Enters the kernel.
 ///
@@ -264,7 +150,7 @@ pub fn dup3(from: Fd, to: Fd) -> Result<usize> {
 
 /// Closes, or marks close-on-exec, every descriptor from `first` on (Linux 5.9; flag 5.11).
 pub fn close_range(first: Fd, cloexec: bool) -> Result<usize> {
-    call!(common::CLOSE_RANGE, first, u32::MAX, if cloexec { 4 } else { 0 })
+    call!(nr::CLOSE_RANGE, first, u32::MAX, if cloexec { 4 } else { 0 })
 }
 
 pub fn chdir(p: &CStr) -> Result<usize> {
@@ -305,39 +191,39 @@ pub fn pivot_root(new: &CStr, old: &CStr) -> Result<usize> {
 }
 
 pub fn fsopen(kind: &CStr) -> Result<Fd> {
-    call!(common::FSOPEN, path(kind), 1).map(|fd| fd as Fd)
+    call!(nr::FSOPEN, path(kind), 1).map(|fd| fd as Fd)
 }
 
 /// `FSCONFIG_SET_STRING`.
 pub fn fsconfig_string(fd: Fd, key: &CStr, value: &CStr) -> Result<usize> {
-    call!(common::FSCONFIG, fd, 1, path(key), path(value), 0)
+    call!(nr::FSCONFIG, fd, 1, path(key), path(value), 0)
 }
 
 /// `FSCONFIG_CMD_CREATE`.
 pub fn fsconfig_create(fd: Fd) -> Result<usize> {
-    call!(common::FSCONFIG, fd, 6, 0, 0, 0)
+    call!(nr::FSCONFIG, fd, 6, 0, 0, 0)
 }
 
 pub fn fsmount(fd: Fd, attributes: u64) -> Result<Fd> {
-    call!(common::FSMOUNT, fd, 1, attributes).map(|fd| fd as Fd)
+    call!(nr::FSMOUNT, fd, 1, attributes).map(|fd| fd as Fd)
 }
 
 /// Clones the mount tree at a host path (`OPEN_TREE_CLONE`).
 pub fn open_tree_clone(p: &CStr) -> Result<Fd> {
     let flags = 1 | O_CLOEXEC | AT_RECURSIVE;
-    call!(common::OPEN_TREE, AT_FDCWD, path(p), flags).map(|fd| fd as Fd)
+    call!(nr::OPEN_TREE, AT_FDCWD, path(p), flags).map(|fd| fd as Fd)
 }
 
 /// Attaches a detached mount (`MOVE_MOUNT_F_EMPTY_PATH`).
 pub fn move_mount(fd: Fd, dir: Fd, p: &CStr) -> Result<usize> {
-    call!(common::MOVE_MOUNT, fd, path(c""), dir, path(p), 4)
+    call!(nr::MOVE_MOUNT, fd, path(c""), dir, path(p), 4)
 }
 
 pub fn mount_setattr(fd: Fd, recursive: bool, set: u64) -> Result<usize> {
     // struct mount_attr { attr_set, attr_clr, propagation, userns_fd }
     let attr = [set, 0, 0, 0];
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
-    call!(common::MOUNT_SETATTR, fd, path(c""), flags, attr.as_ptr(), size_of_val(&attr))
+    call!(nr::MOUNT_SETATTR, fd, path(c""), flags, attr.as_ptr(), size_of_val(&attr))
 }
 
 pub fn setgroups_empty() -> Result<usize> {
@@ -382,12 +268,12 @@ pub fn seccomp_filter(program: &[u8]) -> Result<usize> {
 
 /// The ABI version that the kernel offers.
 pub fn landlock_abi() -> Result<usize> {
-    call!(common::LANDLOCK_CREATE_RULESET, 0, 0, 1)
+    call!(nr::LANDLOCK_CREATE_RULESET, 0, 0, 1)
 }
 
 /// `attr` is `{ handled_access_fs, handled_access_net, scoped }`; older ABIs take a prefix.
 pub fn landlock_create(attr: &[u64]) -> Result<Fd> {
-    call!(common::LANDLOCK_CREATE_RULESET, attr.as_ptr(), size_of_val(attr), 0).map(|fd| fd as Fd)
+    call!(nr::LANDLOCK_CREATE_RULESET, attr.as_ptr(), size_of_val(attr), 0).map(|fd| fd as Fd)
 }
 
 /// Allows `access` beneath `parent`.
@@ -396,11 +282,11 @@ pub fn landlock_allow(ruleset: Fd, access: u64, parent: Fd) -> Result<usize> {
     let mut attr = [0u8; 12];
     attr[..8].copy_from_slice(&access.to_ne_bytes());
     attr[8..].copy_from_slice(&parent.to_ne_bytes());
-    call!(common::LANDLOCK_ADD_RULE, ruleset, 1, attr.as_ptr(), 0)
+    call!(nr::LANDLOCK_ADD_RULE, ruleset, 1, attr.as_ptr(), 0)
 }
 
 pub fn landlock_restrict(ruleset: Fd) -> Result<usize> {
-    call!(common::LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    call!(nr::LANDLOCK_RESTRICT_SELF, ruleset, 0)
 }
 
 /// Restores the default disposition of every signal and unblocks all of them.
@@ -423,8 +309,16 @@ pub fn sigwait(mask: u64) {
     let _ = call!(nr::RT_SIGTIMEDWAIT, &mask as *const u64, 0, 0, 8);
 }
 
+pub fn kill(pid: i32) -> Result<usize> {
+    call!(nr::KILL, pid, 9)
+}
+
+pub fn getpid() -> i32 {
+    call!(nr::GETPID, 0).unwrap_or(0) as i32
+}
+
 pub fn pidfd_kill(pidfd: Fd) -> Result<usize> {
-    call!(common::PIDFD_SEND_SIGNAL, pidfd, 9, 0, 0)
+    call!(nr::PIDFD_SEND_SIGNAL, pidfd, 9, 0, 0)
 }
 
 /// What [`fork`] returns in each of the two processes.
@@ -448,7 +342,7 @@ pub fn fork(cgroup: Option<Fd>) -> Result<Fork> {
         args[0] |= CLONE_INTO_CGROUP;
         args[10] = fd as u64;
     }
-    match call!(common::CLONE3, args.as_ptr(), size_of_val(&args))? {
+    match call!(nr::CLONE3, args.as_ptr(), size_of_val(&args))? {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent { pid: pid as i32, pidfd }),
     }
@@ -457,6 +351,7 @@ pub fn fork(cgroup: Option<Fd>) -> Result<Fork> {
 /// How a waited-for process ended, and the CPU time of it and its waited-for children.
 #[derive(Clone, Copy, Default)]
 pub struct Waited {
+    pub pid: i32,
     pub code: i32,
     pub status: i32,
     pub cpu_us: u64,
@@ -479,6 +374,7 @@ pub fn wait(pid: i32) -> Result<Waited> {
     }
     // siginfo: signo, errno, code, (pad), pid, uid, status. rusage: utime and stime as s, us; then maxrss in KiB.
     Ok(Waited {
+        pid: info[4],
         code: info[2],
         status: info[6],
         cpu_us: (usage[0] + usage[2]) * 1_000_000 + usage[1] + usage[3],
@@ -680,119 +576,4 @@ pub fn exec_fd(fd: Fd, name: &CStr, argument: &CStr) -> Errno {
         Err(errno) => errno,
         Ok(_) => 0,
     }
-}
-
-// The process's entry: hands the initial stack to `start`.
-#[cfg(target_arch = "x86_64")]
-core::arch::global_asm!(
-    ".globl _start",
-    "_start:",
-    "xor ebp, ebp",
-    "mov rdi, rsp",
-    "and rsp, -16",
-    "call {start}",
-    "ud2",
-    start = sym start,
-);
-
-// The process's entry: hands the initial stack to `start`.
-#[cfg(target_arch = "aarch64")]
-core::arch::global_asm!(
-    ".globl _start",
-    "_start:",
-    "mov x29, #0",
-    "mov x0, sp",
-    "bl {start}",
-    "brk #1",
-    start = sym start,
-);
-
-extern "C" fn start(stack: *const usize) -> ! {
-    // SAFETY: at process entry the stack holds argc followed by argc pointers to C strings.
-    let argument = unsafe {
-        if *stack > 1 { Some(CStr::from_ptr(*stack.add(2) as *const _)) } else { None }
-    };
-    crate::main(argument)
-}
-
-/// What the compiler expects of a C library. Loops stay loops because the crate is `no_builtins`.
-mod memory {
-    /// # Safety
-    /// As C's `memcpy`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-        for i in 0..n {
-            // SAFETY: the caller vouches for n bytes at both places.
-            unsafe { *to.add(i) = *from.add(i) };
-        }
-        to
-    }
-
-    /// # Safety
-    /// As C's `memmove`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-        if (to as usize) <= from as usize {
-            for i in 0..n {
-                // SAFETY: the caller vouches for n bytes at both places; forward order is safe
-                // when the destination starts first.
-                unsafe { *to.add(i) = *from.add(i) };
-            }
-        } else {
-            for i in (0..n).rev() {
-                // SAFETY: as above, backward order.
-                unsafe { *to.add(i) = *from.add(i) };
-            }
-        }
-        to
-    }
-
-    /// # Safety
-    /// As C's `memset`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn memset(to: *mut u8, value: i32, n: usize) -> *mut u8 {
-        for i in 0..n {
-            // SAFETY: the caller vouches for n bytes.
-            unsafe { *to.add(i) = value as u8 };
-        }
-        to
-    }
-
-    /// # Safety
-    /// As C's `memcmp`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-        for i in 0..n {
-            // SAFETY: the caller vouches for n bytes at both places.
-            let (x, y) = unsafe { (*a.add(i), *b.add(i)) };
-            if x != y {
-                return i32::from(x) - i32::from(y);
-            }
-        }
-        0
-    }
-
-    /// # Safety
-    /// As C's `bcmp`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-        // SAFETY: same contract.
-        unsafe { memcmp(a, b, n) }
-    }
-
-    /// # Safety
-    /// As C's `strlen`.
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn strlen(s: *const u8) -> usize {
-        let mut n = 0;
-        // SAFETY: the caller vouches for a terminating NUL.
-        while unsafe { *s.add(n) } != 0 {
-            n += 1;
-        }
-        n
-    }
-
-    /// `core` is built for unwinding and names its personality; this program aborts instead.
-    #[unsafe(no_mangle)]
-    extern "C" fn rust_eh_personality() {}
 }

@@ -20,7 +20,8 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    pub(crate) fn of(job: &Job, interpreter: Option<&Interpreter>) -> Self {
+    /// `tmp` is the job's folder for temporary files.
+    pub(crate) fn of(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Self {
         let mut argv = match (&job.program, interpreter) {
             (Program::Command(argv), _) => argv.clone(),
             (_, Some(interpreter)) => {
@@ -34,7 +35,7 @@ impl Command {
         };
         let program = argv.first().cloned().unwrap_or_default();
         argv.extend(job.args.iter().cloned());
-        Self { candidates: candidates(&program), argv, env: environment(job, interpreter) }
+        Self { candidates: candidates(&program), argv, env: environment(job, interpreter, tmp) }
     }
 }
 
@@ -46,17 +47,17 @@ fn candidates(program: &str) -> Vec<String> {
 }
 
 /// Built from nothing: the sandbox's few variables, the runtime's, the job's.
-fn environment(job: &Job, interpreter: Option<&Interpreter>) -> Vec<String> {
+fn environment(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Vec<String> {
     let mut path = PATH.join(":");
     let own_bin = interpreter.and_then(|i| i.program.parent()).and_then(Path::to_str);
     if let Some(bin) = own_bin.filter(|bin| !PATH.contains(bin)) {
         path = format!("{bin}:{path}");
     }
     let mut variables = BTreeMap::from([
-        ("HOME", "/tmp"),
+        ("HOME", tmp),
         ("LANG", "C.UTF-8"),
         ("PATH", path.as_str()),
-        ("TMPDIR", "/tmp"),
+        ("TMPDIR", tmp),
         ("USER", "sandbox"),
     ]);
     let runtime = interpreter.iter().flat_map(|i| &i.runtime.env);
@@ -66,11 +67,11 @@ fn environment(job: &Job, interpreter: Option<&Interpreter>) -> Vec<String> {
 }
 
 /// Limits of each process, as resource number and value; soft and hard are the same.
-/// `watch_memory` says that no cgroup limits memory, `counted` that one counts processes.
-pub(crate) fn rlimits(limits: &Limits, watch_memory: bool, counted: bool) -> Vec<(u64, u64)> {
+/// `watch_memory` says that no cgroup limits memory; `spare` is how far the limit of the user's
+/// processes is above that of the job's.
+pub(crate) fn rlimits(limits: &Limits, watch_memory: bool, spare: u64) -> Vec<(u64, u64)> {
     let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    // Where a cgroup counts processes it refuses first, because it also says that it did.
-    let processes = u64::from(limits.processes) + if counted { 16 } else { 0 };
+    let processes = u64::from(limits.processes) + spare;
     let mut all = vec![
         // A second later than the supervisor, which sums the tree: a backstop.
         (Resource::RLIMIT_CPU, whole_seconds(limits.cpu) + 1),

@@ -17,7 +17,9 @@ use crate::host::Host;
 use crate::interpreter::{self, Interpreter};
 use crate::layout::{Layout, check_rootfs};
 use crate::probe::{self, DEFAULT_REQUIRED, ProbeReport};
-use crate::run;
+use crate::protocol::flag;
+use crate::seccomp::{self, Policy};
+use crate::{launch, run};
 
 /// Runs jobs on this Linux machine.
 ///
@@ -34,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) helper: Helper,
     pub(crate) layout: Layout,
-    pub(crate) seccomp: Vec<u8>,
+    seccomp: [Vec<u8>; 2],
     pub(crate) flags: u64,
     pub(crate) parents: Vec<Parent>,
     pub(crate) report: ProbeReport,
@@ -106,9 +108,12 @@ impl LocalBuilder {
         };
         let runtimes: BTreeMap<_, Found> = self.runtimes.iter().map(find).collect();
         let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
-        let attempt = |flags, parents| run::trial(&host, &helper, &layout, flags, parents);
+        let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
         let probed = probe::probe(&host, parents, attempt).await?;
         let memfd = probed.parents.iter().any(|parent| parent.memory);
+        // Without namespaces the filter is what denies the network.
+        let filter = |internet| seccomp::compile(Policy { memfd, internet });
+        let seccomp = [filter(probed.flags & flag::NAMESPACES != 0), filter(true)];
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
@@ -120,7 +125,7 @@ impl LocalBuilder {
             host,
             helper,
             layout,
-            seccomp: crate::seccomp::compile(memfd),
+            seccomp,
             flags: probed.flags,
             parents: probed.parents,
             report: probed.report,
@@ -154,6 +159,11 @@ impl LocalExecutor {
 }
 
 impl Shared {
+    /// The filter for a job with that network.
+    pub(crate) fn seccomp(&self, network: Network) -> &[u8] {
+        &self.seccomp[usize::from(network == Network::Host)]
+    }
+
     /// A number for the next job, unique in this executor.
     pub(crate) fn next_job(&self) -> u64 {
         // Executors of one process share the names of cgroups.

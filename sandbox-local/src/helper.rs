@@ -61,9 +61,10 @@ pub(crate) struct Process {
 impl Process {
     /// Waits for a helper that has said its last word, or whose control socket is closed: it
     /// ends within milliseconds. Kills it when it does not.
-    pub(crate) fn reap(&mut self) {
+    pub(crate) async fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
-            wait_or_kill(&mut child);
+            // A runtime that is shutting down leaves the wait to its blocking threads.
+            let _ = tokio::task::spawn_blocking(move || wait_or_kill(&mut child)).await;
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Host {
     pub(crate) gid: u32,
     /// Root with `CAP_SYS_ADMIN`: namespaces and mounts need no user namespace.
     pub(crate) privileged: bool,
+    /// May become another user: root, if not with `CAP_SYS_ADMIN`.
+    pub(crate) changes_ids: bool,
     pub(crate) cpus: u64,
     /// Whether the range of job ids is mapped in the application's user namespace.
     job_ids_mapped: bool,
@@ -23,6 +25,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn look() -> Self {
         const CAP_SYS_ADMIN: u32 = 21;
+        const CAP_SETGID: u32 = 6;
         const CAP_SETUID: u32 = 7;
         let uid = nix::unistd::geteuid().as_raw();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -30,22 +33,27 @@ impl Host {
             .and_then(|text| u64::from_str_radix(text, 16).ok())
             .unwrap_or(0);
         let has = |capability: u32| effective & (1 << capability) != 0;
+        let changes_ids = uid == 0 && has(CAP_SETUID) && has(CAP_SETGID);
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         Self {
             uid,
             gid: nix::unistd::getegid().as_raw(),
-            privileged: uid == 0 && has(CAP_SYS_ADMIN) && has(CAP_SETUID),
+            privileged: changes_ids && has(CAP_SYS_ADMIN),
+            changes_ids,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             job_ids_mapped: maps(&map, FIRST_JOB_ID + JOB_IDS),
         }
     }
 
-    /// The ids that job number `number` has in the namespace around its own. A privileged
-    /// application gives each job another, so that per-user accounting in the kernel (pipes,
-    /// watches, keys) is per job too.
-    pub(crate) fn job_ids(&self, number: u64) -> (u32, u32) {
-        if !self.privileged {
+    /// The ids that job number `number` has in the namespace around its own, or, without
+    /// namespaces, on the host. An application that may gives each job another, so that per-user
+    /// accounting in the kernel (pipes, watches, keys) is per job too.
+    pub(crate) fn job_ids(&self, number: u64, namespaces: bool) -> (u32, u32) {
+        if namespaces && !self.privileged {
             return (INSIDE_ID, INSIDE_ID);
+        }
+        if !self.changes_ids {
+            return (self.uid, self.gid);
         }
         if !self.job_ids_mapped {
             return (NOBODY, NOBODY);
@@ -55,9 +63,19 @@ impl Host {
         (id, id)
     }
 
-    /// Who owns the job's files as the application sees them.
-    pub(crate) fn owner_of(&self, job_ids: (u32, u32)) -> Option<(u32, u32)> {
-        self.privileged.then_some(job_ids)
+    /// Tasks of the user `uid` on this machine, which a limit of the user's processes counts.
+    pub(crate) fn tasks_of(uid: u32) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let own = entries.filter(|entry| entry.metadata().is_ok_and(|m| m.uid() == uid));
+        own.map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, Iterator::count) as u64)
+            .sum()
+    }
+
+    /// To whom the application gives the job's files, where that is somebody else.
+    pub(crate) fn owner_of(&self, job_ids: (u32, u32), namespaces: bool) -> Option<(u32, u32)> {
+        let gives = if namespaces { self.privileged } else { self.changes_ids };
+        gives.then_some(job_ids)
     }
 }
 

@@ -74,6 +74,14 @@ impl Layout {
         layout
     }
 
+    /// System folders that are links on this host, such as `/bin`.
+    pub(crate) fn system_links() -> impl Iterator<Item = String> {
+        SYSTEM
+            .iter()
+            .map(|name| format!("/{name}"))
+            .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()))
+    }
+
     /// A root made of an unpacked image.
     pub(crate) fn of_rootfs(rootfs: &Path) -> std::io::Result<Self> {
         let mut layout = Self { steps: Vec::new(), made: BTreeSet::new() };
@@ -107,10 +115,6 @@ impl Layout {
         }
         for name in ["dev/shm", "tmp", "work"] {
             self.dir(name);
-        }
-        if !self.made.contains("var") {
-            self.dir("var");
-            self.add(RootOp::Symlink, "var/tmp", "/tmp".into());
         }
     }
 
@@ -171,10 +175,21 @@ impl Layout {
             .any(|step| step.op == RootOp::BindReadOnly && Path::new(path).starts_with(&step.path))
     }
 
+    /// Whether a folder above `path` is a link. The helper must never resolve through one: its
+    /// target would be looked up on the host.
+    fn crosses_link(&self, path: &str) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.op == RootOp::Symlink && Path::new(path).starts_with(&step.path))
+    }
+
     /// Brings in what is at `source`: a link as a link, a folder or file as a read-only bind.
-    /// What does not exist is left out.
+    /// What does not exist, or is reached through a link that was brought in, is left out.
     fn take(&mut self, source: &Path, path: &str) {
         let Ok(metadata) = fs::symlink_metadata(source) else { return };
+        if self.crosses_link(path) {
+            return;
+        }
         if let Some(parent) = Path::new(path).parent().and_then(Path::to_str)
             && !parent.is_empty()
         {
@@ -217,5 +232,27 @@ pub(crate) fn check_rootfs(rootfs: &Path) -> Result<PathBuf, String> {
         Ok(path) if path.is_dir() => Ok(path),
         Ok(path) => Err(format!("{} is not a folder", path.display())),
         Err(error) => Err(format!("{}: {error}", rootfs.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_placed_through_a_link() {
+        let mut layout = Layout { steps: Vec::new(), made: BTreeSet::new() };
+        layout.add(RootOp::Symlink, "bin", "/usr/bin".into());
+        layout.take(Path::new("/etc/hostname"), "bin/hostname");
+        layout.take(Path::new("/etc/hostname"), "binary/hostname");
+        let paths: Vec<_> = layout.steps.iter().map(|step| step.path.as_str()).collect();
+        assert_eq!(paths, ["bin", "binary", "binary/hostname", "binary/hostname"]);
+    }
+
+    #[test]
+    fn the_workspace_is_the_last_file_system() {
+        let steps = Layout::of_host().for_job(None, Network::Denied, &Limits::default(), (1, 1));
+        let last = steps.iter().rfind(|step| step.op == RootOp::Tmpfs);
+        assert_eq!(last.map(|step| step.path.as_str()), Some("work"));
     }
 }

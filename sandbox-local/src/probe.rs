@@ -4,7 +4,7 @@
 //! executed. A step that fails takes its layer away, with the cause and the remedy, and the
 //! probe goes on without it. It happens once per executor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::protocol::{Stage, flag};
 
 /// Layers that a job requires by default: all that this backend has except `memory`, which
 /// hosts without a writable cgroup enforce by a watcher, and say so.
-pub(crate) const DEFAULT_REQUIRED: [Layer; 17] = [
+pub(crate) const DEFAULT_REQUIRED: [Layer; 18] = [
     Layer::User,
     Layer::Mount,
     Layer::Pid,
@@ -36,6 +36,7 @@ pub(crate) const DEFAULT_REQUIRED: [Layer; 17] = [
     Layer::Descriptors,
     Layer::PrivateTmp,
     Layer::Cleanup,
+    Layer::SupervisorHidden,
 ];
 
 /// Layers that a set-up can do without, and the switch of each.
@@ -105,15 +106,11 @@ impl ProbeReport {
         if let Some(fatal) = &self.fatal {
             return Err(refused(fatal));
         }
-        for layer in required {
-            if !self.enforcement.is_enforced(layer)
-                && let Some(finding) = self.findings.iter().find(|f| f.layer == layer)
-            {
-                return Err(refused(finding));
-            }
-            self.enforcement.require([layer])?;
+        let required: BTreeSet<_> = required.into_iter().collect();
+        match self.findings.iter().find(|finding| required.contains(&finding.layer)) {
+            Some(finding) => Err(refused(finding)),
+            None => self.enforcement.require(required),
         }
-        Ok(())
     }
 }
 
@@ -136,7 +133,9 @@ where
 {
     let since = Instant::now();
     let privileged = if host.privileged { flag::PRIVILEGED } else { 0 };
-    let mut flags = OPTIONAL.iter().fold(privileged | flag::CGROUP_NS, |all, (_, bit)| all | bit);
+    let mut flags = OPTIONAL
+        .iter()
+        .fold(privileged | flag::CGROUP_NS | flag::NAMESPACES, |all, (_, bit)| all | bit);
     let mut findings = Vec::new();
     let mut fatal = None;
     loop {
@@ -158,6 +157,12 @@ where
             && failure.stage != Stage::UserMap
         {
             flags &= !bit;
+        } else if flags & flag::NAMESPACES != 0 {
+            // What a process can take from itself is left.
+            flags &= flag::LANDLOCK | flag::SECCOMP;
+            flags |= if host.changes_ids { flag::PRIVILEGED } else { 0 };
+            findings.extend(without_namespaces(&finding));
+            continue;
         } else {
             fatal = Some(finding);
             break;
@@ -190,7 +195,7 @@ where
 /// Everything in force except what was found missing.
 fn enforcement(findings: &[Finding]) -> Enforcement {
     let found: BTreeMap<_, _> = findings.iter().map(|f| (f.layer, f.reason())).collect();
-    let ours = DEFAULT_REQUIRED.into_iter().chain([Layer::Memory, Layer::SupervisorHidden]);
+    let ours = DEFAULT_REQUIRED.into_iter().chain([Layer::Memory]);
     ours.fold(Enforcement::none(), |all, layer| {
         let state = match found.get(&layer) {
             Some(reason) => LayerState::Degraded(reason.clone()),
@@ -198,6 +203,33 @@ fn enforcement(findings: &[Finding]) -> Enforcement {
         };
         all.with(layer, state)
     })
+}
+
+/// Layers that need namespaces, and what stands in for each where there are none.
+const NAMESPACED: [(Layer, &str); 11] = [
+    (Layer::User, "the job has an id of the host's"),
+    (Layer::Mount, "Landlock alone keeps the job from the host's files"),
+    (Layer::Pid, "the job sees the host's processes, and its tree is followed by reparenting"),
+    (Layer::Network, "the filter leaves unix sockets only"),
+    (Layer::Ipc, "the job shares the host's IPC"),
+    (Layer::Uts, "the job sees the host's name"),
+    (Layer::Processes, "a limit of the user's processes stands in"),
+    (Layer::Disk, "only the size of a file is limited"),
+    (Layer::PrivateTmp, "a folder of the job's own, and the host's cannot be written"),
+    (Layer::Cleanup, "a loop kills the tree"),
+    (Layer::SupervisorHidden, "the job can see its supervisor"),
+];
+
+/// The step that failed comes first: it is what a refusal names.
+fn without_namespaces(cause: &Finding) -> Vec<Finding> {
+    let mut findings = vec![cause.clone()];
+    for (layer, instead) in NAMESPACED {
+        if layer != cause.layer {
+            let step = format!("{} ({instead})", cause.step);
+            findings.push(Finding { layer, step, ..cause.clone() });
+        }
+    }
+    findings
 }
 
 fn no_memory_cgroup() -> Finding {
@@ -220,6 +252,7 @@ fn layer_of(stage: Stage) -> Layer {
         | Stage::NoNestedUser
         | Stage::SetIds => Layer::User,
         Stage::UnsharePid | Stage::Init | Stage::Proc => Layer::Pid,
+        Stage::Subreaper => Layer::Cleanup,
         Stage::UnshareNet | Stage::Loopback => Layer::Network,
         Stage::UnshareIpc => Layer::Ipc,
         Stage::UnshareUts | Stage::Hostname => Layer::Uts,

@@ -57,6 +57,7 @@ stages! {
     PivotRoot = "pivot_root",
     RootReadOnly = "make root read-only",
     Init = "start pid 1",
+    Subreaper = "become subreaper",
     Fork = "fork job",
     Stdio = "set up stdio",
     Chdir = "chdir to workspace",
@@ -109,7 +110,7 @@ impl RootOp {
 
 /// Switches of a plan; a cleared bit is a layer that the caller allowed to be absent.
 pub mod flag {
-    /// The caller is root with `CAP_SYS_ADMIN`: namespaces need no user namespace around them.
+    /// The caller may change ids, and makes namespaces without a user namespace around them.
     pub const PRIVILEGED: u64 = 1 << 0;
     /// Give the job a user namespace of its own, which owns none of the others.
     pub const USER: u64 = 1 << 1;
@@ -129,6 +130,9 @@ pub mod flag {
     pub const AWAIT_GO: u64 = 1 << 8;
     /// No memory cgroup: sum the tree's memory and end the job at its limit.
     pub const WATCH_MEMORY: u64 = 1 << 9;
+    /// The job gets a root and namespaces of its own. Without, it is confined by what a process
+    /// can give up by itself, and its tree is followed through reparenting.
+    pub const NAMESPACES: u64 = 1 << 11;
     /// Stop where the program would be executed: only shows what the host allows.
     pub const PROBE: u64 = 1 << 10;
 }

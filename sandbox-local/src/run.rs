@@ -1,41 +1,35 @@
 //! One job, from admission to outcome, on the application's side.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use sandbox_core::{
     Capture, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer, LayerState,
-    Limits, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
+    Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
 };
-use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::cgroup::{self, Parent};
-use crate::channel::{self, Control, Message, SetupFailure};
+use crate::channel::{Control, Message, SetupFailure};
 use crate::collect::{Collection, collect, is_empty};
 use crate::executor::Shared;
-use crate::helper::{Helper, Process};
-use crate::host::Host;
+use crate::folder::HostFolder;
+use crate::helper::Process;
 use crate::inputs::{self, Source, Stamps};
 use crate::interpreter::Interpreter;
-use crate::layout::{Layout, describe};
+use crate::launch::{STARTUP, Streams, base_plan, host_folder, launch, limit};
+use crate::layout::describe;
 use crate::plan::Plan;
 use crate::probe::explain;
 use crate::protocol::{GO, KILL, Stage, flag};
 use crate::pump::{self, Input, Stream};
 use crate::verdict::{Known, Report};
-use crate::{command, fd};
+use crate::{cgroup, command, fd};
 
-/// Longest time from the helper's spawn to the program's execution, input files aside.
-const STARTUP: Duration = Duration::from_secs(20);
 /// Longest time from a kill to the helper's report.
 const TEARDOWN: Duration = Duration::from_secs(10);
-/// How often a watcher looks at memory where no cgroup limits it.
-const WATCH: Duration = Duration::from_millis(10);
 
 /// A helper and the socket to it. Dropping it kills the job.
 #[derive(Debug)]
@@ -44,129 +38,10 @@ struct Sandbox {
     control: Control,
     process: Process,
     workspace: OwnedFd,
-    init: OwnedFd,
-}
-
-/// The application's ends of the job's standard streams.
-struct Streams {
-    stdin: Option<pipe::Sender>,
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
-}
-
-/// Spawns a helper with a plan and the job's ends of its streams.
-async fn launch(
-    helper: &Helper,
-    plan: &Plan,
-    parents: &[Parent],
-    with_stdin: bool,
-) -> Result<(Control, Process, Streams)> {
-    let exhausted = |step: &'static str| {
-        move |error: std::io::Error| {
-            Error::new(ErrorKind::HostExhausted, step, error.to_string()).with_source(error)
-        }
-    };
-    let (stdin, job_stdin) = match with_stdin {
-        true => {
-            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
-                .map_err(|errno| exhausted("open pipe")(errno.into()))?;
-            let writer = pipe::Sender::from_owned_fd(writer).map_err(exhausted("open pipe"))?;
-            (Some(writer), reader)
-        }
-        false => {
-            let null = std::fs::File::open("/dev/null").map_err(exhausted("open /dev/null"))?;
-            (None, null.into())
-        }
-    };
-    let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
-    let (stderr, job_stderr) = pump::output_pipe().map_err(exhausted("open pipe"))?;
-    let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
-    let (sealed, length) = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
-    let mut fds = vec![
-        sealed.as_raw_fd(),
-        job_stdin.as_raw_fd(),
-        job_stdout.as_raw_fd(),
-        job_stderr.as_raw_fd(),
-    ];
-    fds.extend(parents.iter().map(|parent| parent.dir.as_raw_fd()));
-    channel::send_plan(&ours, length, &fds)
-        .map_err(|errno| exhausted("send plan")(errno.into()))?;
-    let process = helper.spawn(theirs).map_err(exhausted("spawn helper"))?;
-    let control = Control::new(ours).map_err(exhausted("watch helper"))?;
-    Ok((control, process, Streams { stdin, stdout, stderr }))
-}
-
-/// A set-up without a job, for probing.
-pub(crate) async fn trial(
-    host: &Host,
-    helper: &Helper,
-    layout: &Layout,
-    flags: u64,
-    parents: Vec<Parent>,
-) -> Result<std::result::Result<(), SetupFailure>> {
-    let limits = Limits::default();
-    let filter = crate::seccomp::compile(true);
-    let ids = host.job_ids(0);
-    let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
-    plan.root = layout.for_job(None, Network::Denied, &limits, ids);
-    let name = format!("{}-probe", cgroup::name(next_probe()));
-    limit(&mut plan, &parents, &name, &limits);
-    let (control, mut process, _streams) = launch(helper, &plan, &parents, false).await?;
-    let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
-    let result = loop {
-        match timeout(STARTUP, control.receive()).await {
-            Ok(Ok(Some(Message::Failed(failure)))) => break Ok(Err(failure)),
-            Ok(Ok(Some(Message::Finished(_)))) => break Ok(Ok(())),
-            Ok(Ok(Some(_))) => {}
-            _ => break Err(lost()),
-        }
-    };
-    drop(control);
-    process.reap();
-    if result.is_err() {
-        cgroup::remove(&parents, &name);
-    }
-    result
-}
-
-fn next_probe() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static PROBES: AtomicU64 = AtomicU64::new(0);
-    PROBES.fetch_add(1, Ordering::Relaxed)
-}
-
-/// The parts of a plan that do not depend on the program.
-fn base_plan(host: &Host, flags: u64, ids: (u32, u32), limits: &Limits, seccomp: &[u8]) -> Plan {
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let mut plan = Plan {
-        flags,
-        job_ids: ids,
-        caller_ids: (host.uid, host.gid),
-        wall_ns: nanos(limits.wall),
-        cpu_us: u64::try_from(limits.cpu.as_micros()).unwrap_or(u64::MAX),
-        memory_limit: limits.memory.as_u64(),
-        cpus: host.cpus,
-        watch_ns: nanos(WATCH),
-        hostname: "sandbox".into(),
-        cwd: "/work".into(),
-        seccomp: seccomp.to_vec(),
-        ..Plan::default()
-    };
-    crate::landlock::restrict(&mut plan);
-    plan
-}
-
-/// Adds the cgroups, named `name`, and the limits of single processes that go with them.
-fn limit(plan: &mut Plan, parents: &[Parent], name: &str, limits: &Limits) {
-    let memory = parents.iter().any(|parent| parent.memory);
-    if !memory {
-        plan.flags |= flag::WATCH_MEMORY;
-    }
-    let counted = parents.iter().any(|parent| parent.processes);
-    plan.rlimits = command::rlimits(limits, !memory, counted);
-    // The first four descriptors of the message are the plan and the streams.
-    let group = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
-    plan.cgroups = parents.iter().enumerate().map(group).collect();
+    /// PID 1 of the job's namespace, where there is one.
+    init: Option<OwnedFd>,
+    /// Where the workspace is, when it is on the host.
+    folder: Option<HostFolder>,
 }
 
 /// Starts a job; returns when its program is executed.
@@ -178,7 +53,6 @@ pub(crate) async fn start(
     let since = Instant::now();
     let number = shared.next_job();
     let limits = &job.limits;
-    let command = command::Command::of(&job, interpreter.as_ref());
     let mut sources = inputs::open(&job.files)?;
     let stdin = match &job.stdin {
         None => None,
@@ -208,11 +82,17 @@ pub(crate) async fn start(
     if !sources.is_empty() {
         flags |= flag::AWAIT_GO;
     }
-    let ids = shared.host.job_ids(number);
-    let mut plan = base_plan(&shared.host, flags, ids, limits, &shared.seccomp);
+    let namespaces = flags & flag::NAMESPACES != 0;
+    let ids = shared.host.job_ids(number, namespaces);
+    let owner = shared.host.owner_of(ids, namespaces);
+    let filter = shared.seccomp(job.network);
+    let mut plan = base_plan(&shared.host, flags, ids, limits, filter);
     plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, limits, ids);
+    let folder = if namespaces { None } else { Some(host_folder(&mut plan, owner)?) };
+    let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
+    let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
     let group = cgroup::name(number);
-    limit(&mut plan, &shared.parents, &group, limits);
+    limit(&mut plan, &shared.host, &shared.parents, &group, limits);
     plan.candidates = command.candidates;
     plan.argv = command.argv;
     plan.env = command.env;
@@ -220,7 +100,7 @@ pub(crate) async fn start(
     let launched = launch(&shared.helper, &plan, &shared.parents, stdin.is_some()).await?;
     let (control, process, streams) = launched;
     let setup = Setup { shared: &shared, plan: &plan, group: &group };
-    let (sandbox, stamps) = setup.bring_up(control, process, sources, ids).await?;
+    let (sandbox, stamps) = setup.bring_up(control, process, sources, owner, folder).await?;
     let startup = since.elapsed();
 
     let (execution, driver) = Execution::channel();
@@ -244,25 +124,33 @@ impl Setup<'_> {
         control: Control,
         mut process: Process,
         sources: Vec<(RelPath, Source)>,
-        ids: (u32, u32),
+        owner: Option<(u32, u32)>,
+        folder: Option<HostFolder>,
     ) -> Result<(Sandbox, Stamps)> {
-        let (workspace, init) = match self.next(&control).await {
-            Ok(Message::Ready { workspace, init }) => (workspace, init),
-            Ok(other) => return Err(self.unexpected(&other)),
-            Err(error) => {
-                drop(control);
-                process.reap();
-                return Err(error);
+        let (workspace, init) = match &folder {
+            Some(folder) => {
+                let workspace = folder.open_workspace().map_err(|error| {
+                    Error::new(ErrorKind::HostExhausted, "open workspace", error.to_string())
+                })?;
+                (workspace, None)
             }
+            None => match self.next(&control).await {
+                Ok(Message::Ready { workspace, init }) => (workspace, Some(init)),
+                Ok(other) => return Err(self.unexpected(&other)),
+                Err(error) => {
+                    drop(control);
+                    process.reap().await;
+                    return Err(error);
+                }
+            },
         };
-        let sandbox = Sandbox { control, process, workspace, init };
+        let sandbox = Sandbox { control, process, workspace, init, folder };
         let stamps = if sources.is_empty() {
             Stamps::new()
         } else {
             let folder = sandbox.workspace.try_clone().map_err(|error| {
                 Error::new(ErrorKind::HostExhausted, "place inputs", error.to_string())
             })?;
-            let owner = self.shared.host.owner_of(ids);
             let stamps = blocking(move || inputs::place(&folder, sources, owner)).await??;
             sandbox.control.tell(GO);
             stamps
@@ -438,10 +326,11 @@ impl Running {
 
     /// The helper died or hangs. Its death kills the job; this waits until it did.
     async fn lost(&mut self) -> Error {
-        self.sandbox.process.reap();
+        self.sandbox.process.reap().await;
+        let init = self.sandbox.init.as_ref();
         let gone = async {
-            let init = fd::watch(self.sandbox.init.try_clone()?)?;
-            init.readable().await.map(|_| ())
+            let init = init.ok_or(std::io::ErrorKind::NotFound)?.try_clone()?;
+            fd::watch(init)?.readable().await.map(|_| ())
         };
         let gone = timeout(TEARDOWN, gone).await;
         cgroup::remove(&self.shared.parents, &self.group);
@@ -462,7 +351,7 @@ impl Running {
     ) -> Result<Outcome> {
         let since = Instant::now();
         let Self { job, sandbox, stamps, enforcement, startup, .. } = self;
-        let Sandbox { control, mut process, workspace, init: _ } = sandbox;
+        let Sandbox { control, mut process, workspace, init: _, folder } = sandbox;
         drop(control);
         let (job, found) = if is_empty(&workspace) {
             (job, Collection::default())
@@ -475,7 +364,10 @@ impl Running {
         };
         // The helper has said its last word; the kernel still takes its mounts apart, which
         // concerns nobody.
-        tokio::task::spawn_blocking(move || process.reap());
+        tokio::spawn(async move { process.reap().await });
+        if folder.is_some() {
+            blocking(move || drop(folder)).await?;
+        }
         let Collection { artifacts, skipped, over_caps, file_at_size_limit } = found;
         let output = over.map(|stream| OutputEvidence {
             stream: stream.name(),

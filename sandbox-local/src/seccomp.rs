@@ -227,17 +227,29 @@ const AUDIT_ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const AUDIT_ARCH: u32 = 0xc000_00b7;
 
+/// What the filter must make up for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// A memory cgroup counts the pages of a memfd; without one nobody could, and there is none.
+    pub(crate) memfd: bool,
+    /// The job's network namespace decides what a socket reaches. Where the job is denied the
+    /// network and has no such namespace, only unix sockets are left.
+    pub(crate) internet: bool,
+}
+
 /// Compiles the filter.
-///
-/// Without a memory cgroup nobody could count the pages of a memfd, so `memfd` is false then.
-pub(crate) fn compile(memfd: bool) -> Vec<u8> {
+pub(crate) fn compile(policy: Policy) -> Vec<u8> {
     let mut by_number = BTreeMap::new();
     for group in TABLE.iter().chain(LEGACY) {
         debug_assert!(!group.reason.is_empty());
         let code = check(group.when);
         by_number.extend(group.calls.iter().map(|call| (number(*call), code.clone())));
     }
-    if !memfd {
+    if !policy.internet {
+        let unix = When::OneOf(0, &[libc::AF_UNIX as u32]);
+        by_number.insert(number(libc::SYS_socket), check(unix));
+    }
+    if !policy.memfd {
         by_number.remove(&number(libc::SYS_memfd_create));
     }
     by_number.insert(number(libc::SYS_clone3), bpf::ret(ENOSYS));
@@ -282,9 +294,11 @@ mod tests {
     use super::*;
     use crate::bpf::run;
 
+    const OPEN: Policy = Policy { memfd: true, internet: true };
+
     #[test]
     fn the_filter_says_what_the_table_says_for_every_number() {
-        let filter = compile(true);
+        let filter = compile(OPEN);
         let allowed: BTreeMap<u32, When> = TABLE
             .iter()
             .chain(LEGACY)
@@ -305,7 +319,7 @@ mod tests {
 
     #[test]
     fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
-        let filter = compile(true);
+        let filter = compile(OPEN);
         let high = 0xdead_beef_0000_0000;
         let verdict = |call: i64, args: [u64; 3]| {
             let [a, b, c] = args;
@@ -332,6 +346,20 @@ mod tests {
                 let expected = if allowed { Verdict::Allow } else { EPERM };
                 assert_eq!(verdict(call, args), expected, "call {call} with {args:x?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_nothing_else_holds_is_refused() {
+        let filter = compile(Policy { memfd: false, internet: false });
+        for (call, first, expected) in [
+            (libc::SYS_socket, libc::AF_UNIX, Verdict::Allow),
+            (libc::SYS_socket, libc::AF_INET, EPERM),
+            (libc::SYS_socket, libc::AF_NETLINK, EPERM),
+            (libc::SYS_memfd_create, 0, EPERM),
+        ] {
+            let args = [first as u64, 0, 0, 0, 0, 0];
+            assert_eq!(run(&filter, AUDIT_ARCH, number(call), args), expected, "call {call}");
         }
     }
 

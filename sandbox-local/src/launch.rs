@@ -1,0 +1,184 @@
+//! From limits and layers to a plan, and from a plan to a running helper.
+
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use sandbox_core::{Error, ErrorKind, Limits, Network, Result};
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use crate::cgroup::{self, Parent};
+use crate::channel::{self, Control, Message, SetupFailure};
+use crate::folder::HostFolder;
+use crate::helper::{Helper, Process};
+use crate::host::Host;
+use crate::layout::Layout;
+use crate::plan::Plan;
+use crate::protocol::flag;
+use crate::pump;
+use crate::seccomp::{self, Policy};
+use crate::{command, landlock};
+
+/// Longest time from the helper's spawn to the program's execution, input files aside.
+pub(crate) const STARTUP: Duration = Duration::from_secs(20);
+/// How often a watcher looks at memory where no cgroup limits it.
+const WATCH: Duration = Duration::from_millis(10);
+
+/// The application's ends of the job's standard streams.
+pub(crate) struct Streams {
+    pub(crate) stdin: Option<pipe::Sender>,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+}
+
+/// Spawns a helper with a plan and the job's ends of its streams.
+pub(crate) async fn launch(
+    helper: &Helper,
+    plan: &Plan,
+    parents: &[Parent],
+    with_stdin: bool,
+) -> Result<(Control, Process, Streams)> {
+    let exhausted = |step: &'static str| {
+        move |error: std::io::Error| {
+            Error::new(ErrorKind::HostExhausted, step, error.to_string()).with_source(error)
+        }
+    };
+    let (stdin, job_stdin) = match with_stdin {
+        true => {
+            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
+                .map_err(|errno| exhausted("open pipe")(errno.into()))?;
+            let writer = pipe::Sender::from_owned_fd(writer).map_err(exhausted("open pipe"))?;
+            (Some(writer), reader)
+        }
+        false => {
+            let null = std::fs::File::open("/dev/null").map_err(exhausted("open /dev/null"))?;
+            (None, null.into())
+        }
+    };
+    let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
+    let (stderr, job_stderr) = pump::output_pipe().map_err(exhausted("open pipe"))?;
+    let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
+    let (sealed, length) = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
+    let mut fds = vec![
+        sealed.as_raw_fd(),
+        job_stdin.as_raw_fd(),
+        job_stdout.as_raw_fd(),
+        job_stderr.as_raw_fd(),
+    ];
+    fds.extend(parents.iter().map(|parent| parent.dir.as_raw_fd()));
+    channel::send_plan(&ours, length, &fds)
+        .map_err(|errno| exhausted("send plan")(errno.into()))?;
+    let process = helper.spawn(theirs).map_err(exhausted("spawn helper"))?;
+    let control = Control::new(ours).map_err(exhausted("watch helper"))?;
+    Ok((control, process, Streams { stdin, stdout, stderr }))
+}
+
+/// A set-up without a job, for probing.
+pub(crate) async fn trial(
+    host: &Host,
+    helper: &Helper,
+    layout: &Layout,
+    flags: u64,
+    parents: Vec<Parent>,
+) -> Result<std::result::Result<(), SetupFailure>> {
+    let limits = Limits::default();
+    let filter = seccomp::compile(Policy { memfd: true, internet: true });
+    let namespaces = flags & flag::NAMESPACES != 0;
+    let ids = host.job_ids(0, namespaces);
+    let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
+    plan.root = layout.for_job(None, Network::Denied, &limits, ids);
+    if !namespaces {
+        plan.cwd = "/".into();
+        landlock::restrict_on_host(
+            &mut plan,
+            &layout.for_job(None, Network::Denied, &limits, ids),
+            Path::new("/proc"),
+        );
+    }
+    let name = format!("{}-probe", cgroup::name(next_probe()));
+    limit(&mut plan, host, &parents, &name, &limits);
+    let (control, mut process, _streams) = launch(helper, &plan, &parents, false).await?;
+    let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
+    let result = loop {
+        match timeout(STARTUP, control.receive()).await {
+            Ok(Ok(Some(Message::Failed(failure)))) => break Ok(Err(failure)),
+            Ok(Ok(Some(Message::Finished(_)))) => break Ok(Ok(())),
+            Ok(Ok(Some(_))) => {}
+            _ => break Err(lost()),
+        }
+    };
+    drop(control);
+    process.reap().await;
+    if result.is_err() {
+        cgroup::remove(&parents, &name);
+    }
+    result
+}
+
+fn next_probe() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PROBES: AtomicU64 = AtomicU64::new(0);
+    PROBES.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The parts of a plan that do not depend on the program.
+pub(crate) fn base_plan(
+    host: &Host,
+    flags: u64,
+    ids: (u32, u32),
+    limits: &Limits,
+    seccomp: &[u8],
+) -> Plan {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let mut plan = Plan {
+        flags,
+        job_ids: ids,
+        caller_ids: (host.uid, host.gid),
+        wall_ns: nanos(limits.wall),
+        cpu_us: u64::try_from(limits.cpu.as_micros()).unwrap_or(u64::MAX),
+        memory_limit: limits.memory.as_u64(),
+        cpus: host.cpus,
+        watch_ns: nanos(WATCH),
+        hostname: "sandbox".into(),
+        cwd: "/work".into(),
+        seccomp: seccomp.to_vec(),
+        ..Plan::default()
+    };
+    landlock::restrict(&mut plan);
+    plan
+}
+
+/// Adds the cgroups, named `name`, and the limits of single processes that go with them.
+pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str, limits: &Limits) {
+    let memory = parents.iter().any(|parent| parent.memory);
+    if !memory {
+        plan.flags |= flag::WATCH_MEMORY;
+    }
+    let spare = if parents.iter().any(|parent| parent.processes) {
+        // A cgroup refuses first, because it also says that it did.
+        16
+    } else if plan.flags & (flag::NAMESPACES | flag::PRIVILEGED) == 0 {
+        // The job is the application's user, whose other processes count too.
+        Host::tasks_of(host.uid)
+    } else {
+        0
+    };
+    plan.rlimits = command::rlimits(limits, !memory, spare);
+    // The first four descriptors of the message are the plan and the streams.
+    let group = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
+    plan.cgroups = parents.iter().enumerate().map(group).collect();
+}
+
+/// Makes a workspace on the host and confines the plan to it.
+pub(crate) fn host_folder(plan: &mut Plan, owner: Option<(u32, u32)>) -> Result<HostFolder> {
+    let folder = HostFolder::make(owner).map_err(|error| {
+        let message = format!("cannot make a folder in TMPDIR: {error}");
+        Error::new(ErrorKind::HostExhausted, "make workspace", message).with_source(error)
+    })?;
+    let root = std::mem::take(&mut plan.root);
+    landlock::restrict_on_host(plan, &root, folder.path());
+    plan.cwd = folder.join("work");
+    Ok(folder)
+}
