@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     pub(crate) backend: Backend,
 
     /// The language: python, r, node or bash. Default: by the file's extension, else python.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     pub(crate) runtime: Option<String>,
 
     /// A file with the program.

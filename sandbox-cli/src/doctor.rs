@@ -6,8 +6,6 @@ use sandbox::wire::enforcement;
 use sandbox::{Layer, LayerState, LocalExecutor, ProbeReport};
 use serde_json::{Value, json};
 
-use crate::REFUSED;
-
 /// Shows what this host can enforce; returns 1 when the default job would be refused.
 pub(crate) async fn doctor(as_json: bool) -> u8 {
     let executor = match LocalExecutor::new().await {
@@ -19,7 +17,7 @@ pub(crate) async fn doctor(as_json: bool) -> u8 {
                 format!("refused: {error}")
             };
             let _ = writeln!(io::stdout(), "{text}");
-            return if as_json { REFUSED } else { 1 };
+            return 1;
         }
     };
     let report = executor.probe();

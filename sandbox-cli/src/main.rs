@@ -35,9 +35,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if std::env::args().take_while(|arg| arg != "--").any(|arg| arg == "--json") {
+    if std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json") {
+        // The first paragraph says what is wrong; usage follows it.
         let text = error.to_string();
-        let message = text.strip_prefix("error: ").unwrap_or(&text).trim().to_owned();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        let message = what.strip_prefix("error: ").unwrap_or(what).trim().to_owned();
         run::refuse(&Error::new(ErrorKind::InvalidJob, "command line", message), true);
     } else {
         let _ = error.print();

@@ -1,7 +1,7 @@
 //! `sandbox run`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sandbox::wire::{OutcomeJson, RefusalJson};
@@ -9,7 +9,8 @@ use sandbox::{
     Content, Error, ErrorKind, Event, Execution, Executor as _, Job, JobBuilder, LocalExecutor,
     Network, Outcome, Termination, printable,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::REFUSED;
 use crate::args::{Backend, NetworkArg, RunArgs};
@@ -26,12 +27,11 @@ pub(crate) async fn run(args: RunArgs) -> u8 {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the command's one line of explanation")]
 pub(crate) fn refuse(error: &Error, json: bool) {
     if json {
         print_json(&RefusalJson::new(error));
     } else {
-        eprintln!("sandbox: {}", printable(&error.to_string()));
+        say(&error.to_string());
     }
 }
 
@@ -40,46 +40,128 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
         let message = "this build has no lambda backend; use --backend local";
         return Err(Error::new(ErrorKind::Unsupported, "--backend", message));
     }
+    let mut signals = Signals::new()?;
     let job = job(&args)?;
-    let executor = LocalExecutor::new().await?;
-    let execution = executor.start(job).await?;
-    let outcome = follow(execution, !args.json).await?;
-    let saved = save(&outcome, args.artifacts.as_deref()).await?;
+    if let Some(folder) = &args.artifacts {
+        prepare(folder)?;
+    }
+    let start = async { LocalExecutor::new().await?.start(job).await };
+    let execution = tokio::select! {
+        execution = start => execution?,
+        () = signals.any() => {
+            let message = "interrupted before the program was executed";
+            return Err(Error::new(ErrorKind::Backend, "start job", message));
+        }
+    };
+    let (outcome, delivered) = follow(execution, &mut signals, !args.json).await?;
+    let (saved, unsaved) = save(&outcome, args.artifacts.as_deref()).await;
     if args.json {
-        print_json(&OutcomeJson::new(&outcome, &saved));
+        if !print_json(&OutcomeJson::new(&outcome, &saved)) {
+            return Ok(REFUSED);
+        }
     } else {
         explain(&outcome);
+    }
+    if let Some(error) = unsaved {
+        // The outcome stands; what could not be done with it is said beside it.
+        say(&error.to_string());
+        return Ok(REFUSED);
+    }
+    if !delivered {
+        return Ok(REFUSED);
     }
     Ok(exit_status(&outcome.termination))
 }
 
-/// Passes output through as it comes; an interrupt, or nobody reading any more, cancels the job.
-async fn follow(mut execution: Execution, pass_through: bool) -> Result<Outcome, Error> {
+/// The signals that cancel a job.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Error::new(ErrorKind::Backend, "wait for signals", error.to_string())
+            })
+        };
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds;
+        Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Passes output through as it comes; a signal, or nobody reading any more, cancels the job. Says
+/// whether all output could be written.
+async fn follow(
+    mut execution: Execution,
+    signals: &mut Signals,
+    pass_through: bool,
+) -> Result<(Outcome, bool), Error> {
     let cancel = execution.cancel_handle();
-    let io =
-        |error: io::Error| Error::new(ErrorKind::Backend, "wait for signals", error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(io)?;
+    let (output, writer) = writer();
+    let mut interrupted = false;
     loop {
         tokio::select! {
             event = execution.next_event() => {
-                let written = match event {
-                    None => break,
-                    Some(Event::Stdout(bytes)) if pass_through => write(io::stdout(), &bytes),
-                    Some(Event::Stderr(bytes)) if pass_through => write(io::stderr(), &bytes),
-                    Some(_) => Ok(()),
-                };
-                if written.is_err() {
-                    cancel.cancel();
+                let Some(event) = event else { break };
+                if !pass_through || interrupted {
+                    continue;
+                }
+                // Waits for a reader that is slow, but not when a signal says to stop.
+                tokio::select! {
+                    sent = output.send(event) => if sent.is_err() {
+                        cancel.cancel();
+                    },
+                    () = signals.any() => {
+                        interrupted = true;
+                        cancel.cancel();
+                    }
                 }
             }
-            _ = interrupt.recv() => cancel.cancel(),
-            _ = terminate.recv() => cancel.cancel(),
-            _ = hangup.recv() => cancel.cancel(),
+            () = signals.any() => {
+                interrupted = true;
+                cancel.cancel();
+            }
         }
     }
-    execution.outcome().await
+    let outcome = execution.outcome().await?;
+    drop(output);
+    // After a signal, a reader that does not read must not keep the command.
+    let delivered = tokio::select! {
+        delivered = writer, if !interrupted => delivered.unwrap_or(false),
+        () = signals.any(), if !interrupted => true,
+        else => true,
+    };
+    Ok((outcome, delivered))
+}
+
+/// A thread that writes, because writing to a full pipe waits.
+fn writer() -> (mpsc::Sender<Event>, oneshot::Receiver<bool>) {
+    let (events, mut queue) = mpsc::channel(16);
+    let (done, finished) = oneshot::channel();
+    std::thread::spawn(move || {
+        while let Some(event) = queue.blocking_recv() {
+            let written = match event {
+                Event::Stdout(bytes) => write(io::stdout(), &bytes),
+                Event::Stderr(bytes) => write(io::stderr(), &bytes),
+                _ => Ok(()),
+            };
+            if let Err(error) = written {
+                let _ = done.send(complain("output", &error));
+                return;
+            }
+        }
+        let _ = done.send(true);
+    });
+    (events, finished)
 }
 
 fn write(mut stream: impl io::Write, bytes: &[u8]) -> io::Result<()> {
@@ -87,11 +169,48 @@ fn write(mut stream: impl io::Write, bytes: &[u8]) -> io::Result<()> {
     stream.flush()
 }
 
-fn print_json(value: &impl serde::Serialize) {
-    // A closed stdout leaves nobody to tell.
+/// A reader that went away is no error; anything else that loses output is, and is said. Returns
+/// whether it is none.
+fn complain(what: &str, error: &io::Error) -> bool {
+    let gone = error.kind() == io::ErrorKind::BrokenPipe;
+    if !gone {
+        say(&format!("cannot write {what}: {error}"));
+    }
+    gone
+}
+
+#[expect(clippy::print_stderr, reason = "the command's lines of explanation")]
+fn say(text: &str) {
+    eprintln!("sandbox: {}", printable(text));
+}
+
+/// Prints one object on one line; false when it was lost.
+fn print_json(value: &impl serde::Serialize) -> bool {
     let mut stdout = io::stdout().lock();
-    if serde_json::to_writer(&mut stdout, value).is_ok() {
-        let _ = stdout.write_all(b"\n");
+    let line = serde_json::to_vec(value).map_err(io::Error::other);
+    let written = line.and_then(|mut line| {
+        line.push(b'\n');
+        write(&mut stdout, &line)
+    });
+    match written {
+        Ok(()) => true,
+        Err(error) => complain("the outcome", &error),
+    }
+}
+
+/// Makes the folder for artifacts before anything runs, so that a wrong one costs no run.
+fn prepare(folder: &Path) -> Result<(), Error> {
+    let wrong = |why: String| {
+        Err(Error::new(ErrorKind::Save, "--artifacts", format!("{}: {why}", folder.display())))
+    };
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        return wrong(error.to_string());
+    }
+    match std::fs::symlink_metadata(folder) {
+        Ok(metadata) if metadata.is_symlink() => wrong("is a link; name the folder itself".into()),
+        Ok(metadata) if !metadata.is_dir() => wrong("is not a folder".into()),
+        Ok(_) => Ok(()),
+        Err(error) => wrong(error.to_string()),
     }
 }
 
@@ -145,17 +264,29 @@ fn program(args: &RunArgs) -> Result<JobBuilder, Error> {
         return Ok(Job::source(runtime, code.clone()));
     }
     let path = args.source.as_deref().unwrap_or(Path::new(""));
-    let code = std::fs::read(path).map_err(|error| {
+    let code = read_program(path).map_err(|error| {
         let message = format!("cannot read {}: {error}", path.display());
         Error::new(ErrorKind::Input, "FILE", message).with_source(error)
     })?;
-    let by_extension = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("R" | "r") => "r",
-        Some("js" | "mjs" | "cjs") => "node",
-        Some("sh" | "bash") => "bash",
-        _ => "python",
+    let runtime = match (&args.runtime, path.extension().and_then(|extension| extension.to_str())) {
+        (Some(runtime), _) => runtime,
+        (None, Some("R" | "r")) => "r",
+        (None, Some("js" | "mjs" | "cjs")) => "node",
+        (None, Some("sh" | "bash")) => "bash",
+        (None, Some("py") | None) => "python",
+        (None, Some(other)) => {
+            let message = format!("no runtime is known for .{other} files; give --runtime");
+            return Err(Error::new(ErrorKind::InvalidJob, "FILE", message));
+        }
     };
-    Ok(Job::source(args.runtime.as_deref().unwrap_or(by_extension), code))
+    Ok(Job::source(runtime, code))
+}
+
+/// Reads a program, but not without end: what a job refuses for its length is not read further.
+fn read_program(path: &Path) -> io::Result<Vec<u8>> {
+    let mut code = Vec::new();
+    std::fs::File::open(path)?.take((16 << 20) + 1).read_to_end(&mut code)?;
+    Ok(code)
 }
 
 /// `SRC` or `SRC:DEST`. A source that exists as written wins, so a colon in a name is no trap.
@@ -173,21 +304,27 @@ fn input_file(text: &str) -> Result<(PathBuf, String), Error> {
     }
 }
 
+/// Saves every artifact; returns where, and the first error.
 async fn save(
     outcome: &Outcome,
     folder: Option<&Path>,
-) -> Result<BTreeMap<String, PathBuf>, Error> {
-    let mut saved = BTreeMap::new();
-    let Some(folder) = folder else { return Ok(saved) };
+) -> (BTreeMap<String, PathBuf>, Option<Error>) {
+    let (mut saved, mut failed) = (BTreeMap::new(), None);
+    let Some(folder) = folder else { return (saved, failed) };
     for artifact in &outcome.artifacts {
-        let path = artifact.save_to(folder).await.map_err(Error::with_may_have_run)?;
-        saved.insert(artifact.path().to_owned(), path);
+        match artifact.save_to(folder).await {
+            Ok(path) => {
+                saved.insert(artifact.path().to_owned(), path);
+            }
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
     }
-    Ok(saved)
+    (saved, failed)
 }
 
 /// One line on stderr for an end that is not the program's own.
-#[expect(clippy::print_stderr, reason = "the command's one line of explanation")]
 fn explain(outcome: &Outcome) {
     let line = match &outcome.termination {
         Termination::Exited(_) => return,
@@ -204,7 +341,7 @@ fn explain(outcome: &Outcome) {
         Termination::Cancelled => "cancelled".into(),
         other => format!("ended: {}", other.reason()),
     };
-    eprintln!("sandbox: {line}");
+    say(&line);
 }
 
 /// The command's exit status, as `timeout` and shells have it.

@@ -140,6 +140,8 @@ fn wrong_command_lines_are_refused_with_the_remedy() {
         (vec!["-c", ""], "empty"),
         (vec![], "FILE"),
         (vec!["/nonexistent.py"], "/nonexistent.py"),
+        (vec!["/etc/os-release.rb"], "/etc/os-release.rb"),
+        (vec!["/dev/zero"], "16777216"),
         (vec!["--runtime", "cobol", "-c", "1"], "known: bash, node, python, r"),
         (vec!["--file", "/nonexistent", "-c", "1"], "/nonexistent"),
         (vec!["--file", "/etc/hostname:../x", "-c", "1"], ".."),
@@ -207,6 +209,66 @@ fn standard_input_is_the_commands_own_with_a_dash() {
         .expect("sandbox");
     child.stdin.take().expect("stdin").write_all(b"through\n").expect("write");
     assert_eq!(text(&child.wait_with_output().expect("output").stdout), "through\n");
+}
+
+#[test]
+fn an_empty_standard_input_is_no_error() {
+    let mut command = sandbox();
+    command.args(["run", "--stdin", "-", "--runtime", "bash", "-c", "wc -c"]);
+    let output = command.stdin(Stdio::null()).output().expect("sandbox");
+    assert_eq!(text(&output.stdout).trim(), "0", "{}", text(&output.stderr));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_not_success() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    for json in [true, false] {
+        let mut command = sandbox();
+        command.args(["run"]).args(json.then_some("--json")).args(bash("echo lost; sleep 1"));
+        let output = command.stdout(full()).output().expect("sandbox");
+        assert!(!output.status.success(), "json {json}");
+        assert!(text(&output.stderr).contains("No space left"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_does_not_keep_the_command() {
+    let mut child = sandbox()
+        .args(["run", "--timeout", "30s", "--command", "--", "yes", "920004"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sandbox");
+    thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("own child");
+    let since = Instant::now();
+    while child.try_wait().expect("status").is_none() {
+        assert!(since.elapsed() < Duration::from_secs(5), "still there");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_artifact_that_cannot_be_saved_loses_nothing_else() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    fs::create_dir(dir.path().join("x")).expect("mkdir");
+    let folder = dir.path().to_str().expect("text");
+    let code = "open('x', 'w').close(); open('y', 'w').close(); print('kept')";
+    let output = run(&["--json", "--artifacts", folder, "-c", code]);
+    assert_eq!(output.status.code(), Some(125));
+    let outcome: Value = serde_json::from_slice(&output.stdout).expect("json");
+    assert_eq!(outcome["stdout"]["text"], "kept\n");
+    assert!(outcome["artifacts"][0]["saved_to"].is_null());
+    assert!(outcome["artifacts"][1]["saved_to"].is_string());
+    assert!(text(&output.stderr).contains("save artifact"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn arguments_that_are_not_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9.py");
+    let output = sandbox().args(["run", "--file"]).arg(odd).args(["-c", "1"]).output();
+    assert_eq!(output.expect("sandbox").status.code(), Some(125));
 }
 
 #[test]

@@ -166,8 +166,8 @@ impl Artifact {
             size += chunk.len() as u64;
             digest.update(&chunk);
             take(chunk).await.map_err(|error| {
-                Error::new(ErrorKind::Save, "save artifact", format!("cannot write {}", self.path))
-                    .with_source(error)
+                let message = format!("cannot write {}: {error}", self.path);
+                Error::new(ErrorKind::Save, "save artifact", message).with_source(error)
             })?;
         }
         if size != self.size || <[u8; 32]>::from(digest.finalize()) != self.sha256 {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{Enforcement, LimitKind, Network};
 
-/// What an executor can do and enforce. The conformance suite holds it to every word.
+/// What an executor can do and enforce. The conformance suite checks what it can see from
+/// outside; a backend's own tests attack its layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {

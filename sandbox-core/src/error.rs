@@ -108,6 +108,11 @@ impl Error {
         self.operation
     }
 
+    /// What went wrong, without the operation.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The layer that could not be enforced, for [`ErrorKind::Refused`].
     pub fn layer(&self) -> Option<Layer> {
         self.layer

@@ -9,6 +9,9 @@ use bytes::Bytes;
 use crate::pattern::Pattern;
 use crate::{Error, Layer, Limits, RelPath, Result};
 
+/// Bytes that a program's source may have.
+const MAX_SOURCE: usize = 16 << 20;
+
 /// What is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -232,7 +235,7 @@ impl JobBuilder {
                     self.fail("files", duplicate);
                 }
             }
-            Err(error) => self.fail("files", error.to_string()),
+            Err(error) => self.fail("files", error.message().to_owned()),
         }
         self
     }
@@ -270,7 +273,7 @@ impl JobBuilder {
     pub fn artifact(mut self, glob: &str) -> Self {
         match Pattern::new(glob) {
             Ok(pattern) => self.spec.artifacts.push(pattern),
-            Err(error) => self.fail("artifacts", error.to_string()),
+            Err(error) => self.fail("artifacts", error.message().to_owned()),
         }
         self
     }
@@ -317,9 +320,17 @@ impl JobBuilder {
         }
         let spec = self.spec;
         match &spec.program {
-            Program::Source { code, .. } => {
+            Program::Source { runtime, code } => {
+                no_nul("runtime", [runtime.as_str()])?;
                 if code.iter().all(u8::is_ascii_whitespace) {
                     return Err(Error::invalid("code", "the program is empty; give some source"));
+                }
+                if code.len() > MAX_SOURCE {
+                    let message = format!(
+                        "the source has {} bytes, over {MAX_SOURCE}; put data into files",
+                        code.len()
+                    );
+                    return Err(Error::invalid("code", message));
                 }
                 if code.contains(&0) {
                     let message = "the source contains a NUL byte; give text";
@@ -337,12 +348,15 @@ impl JobBuilder {
         no_nul("args", spec.args.iter().map(String::as_str))?;
         for (name, value) in &spec.env {
             if name.is_empty() || name.contains('=') {
-                let message = format!("{name:?} is not a variable name; remove the =");
+                let remedy = if name.is_empty() { "give one" } else { "remove the =" };
+                let message = format!("{name:?} is not a variable name; {remedy}");
                 return Err(Error::invalid("env", message));
             }
             no_nul("env", [name.as_str(), value.as_str()])?;
         }
         no_nul("tenant", spec.tenant.as_deref())?;
+        let labels = spec.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        no_nul("labels", labels)?;
         check_nesting(&spec.files)?;
         spec.limits.validate()?;
         let both = spec.required.intersection(&spec.allow_degraded).next();

@@ -45,7 +45,7 @@ impl Output {
         format!("{head}\n[... {} bytes omitted ...]\n{tail}", self.omitted())
     }
 
-    /// The text when every kept byte is UTF-8 up to characters that the cap cut in two.
+    /// Whether every kept byte is UTF-8, characters that the cap cut in two aside.
     pub(crate) fn is_utf8(&self) -> bool {
         if !self.is_truncated() {
             return std::str::from_utf8(&self.bytes()).is_ok();

@@ -8,13 +8,14 @@ use crate::sys::{self, EBUSY, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDO
 use crate::text::{Text, parse, value_of};
 use crate::{At, Failure};
 
-/// At most one hierarchy for memory and one for processes.
-const MAX_CGROUPS: usize = 2;
+/// At most one hierarchy each for memory, processes and CPU time.
+const MAX_CGROUPS: usize = 3;
 
 #[derive(Clone, Copy)]
 struct Member {
     version: u64,
     memory: bool,
+    cpu: bool,
     parent: Fd,
     dir: Fd,
     name: &'static CStr,
@@ -88,6 +89,15 @@ impl Cgroups {
         self.iter().any(|m| m.memory)
     }
 
+    /// CPU time of every process that was ever in the group, where one counts it.
+    pub fn cpu_us(&self) -> Option<u64> {
+        let member = self.iter().find(|member| member.cpu)?;
+        Some(match member.version {
+            1 => read_number(member.dir, c"cpuacct.usage") / 1000,
+            _ => read_key(member.dir, c"cpu.stat", b"usage_usec "),
+        })
+    }
+
     /// Reads the counters; the groups must still exist.
     pub fn counters(&self) -> Counters {
         let mut counters = Counters { oom_kills: self.oom_kills(), ..Counters::default() };
@@ -98,10 +108,9 @@ impl Cgroups {
             } else if member.memory {
                 counters.memory_peak = number(c"memory.peak");
             }
-            if member.version == 2 || !member.memory {
-                counters.forks_refused = read_key(member.dir, c"pids.events", b"max ");
-                counters.processes_peak = number(c"pids.peak");
-            }
+            // Absent, and so 0, in the hierarchies of other controllers.
+            counters.forks_refused += read_key(member.dir, c"pids.events", b"max ");
+            counters.processes_peak += number(c"pids.peak");
         }
         counters
     }
@@ -154,6 +163,8 @@ fn create_one(group: &Cgroup, fds: &[Fd; MAX_FDS], index: usize) -> Result<Membe
             (true, 1) => watch_oom_v1(dir)?,
             (true, _) => {
                 let events = sys::openat(dir, c"memory.events", O_RDONLY | O_CLOEXEC, 0)?;
+                // Polls ready until it was read once.
+                let _ = read_value(events, b"oom_kill ");
                 (events, events)
             }
         };
@@ -163,6 +174,7 @@ fn create_one(group: &Cgroup, fds: &[Fd; MAX_FDS], index: usize) -> Result<Membe
         Ok((dir, join, oom, notify)) => Ok(Member {
             version: group.version,
             memory: group.memory,
+            cpu: group.cpu,
             parent,
             dir,
             name: group.name,

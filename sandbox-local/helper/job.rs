@@ -27,10 +27,44 @@ pub struct Job {
     pub pidfd: Fd,
     /// Carries a [`Failure`], or reaches end-of-file when the program is executed.
     pub failure: Fd,
-    /// Closing it tells the child that its root is in place.
-    pub root: Fd,
-    /// Closing it lets the child execute the program.
-    pub gate: Fd,
+    /// Opened when the child's root is in place.
+    pub root: Gate,
+    /// Opened when the child may execute the program.
+    pub gate: Gate,
+}
+
+/// The supervisor's end of a pipe on which the child waits. A byte opens the gate; a supervisor
+/// that dies closes the pipe without one, and the child ends.
+#[derive(Clone, Copy)]
+pub struct Gate(Fd);
+
+impl Gate {
+    pub fn open(self) {
+        let _ = sys::write(self.0, b"1");
+        sys::close(self.0);
+    }
+}
+
+/// The failure in a frame that the child wrote.
+pub fn decode(frame: &[u8]) -> Failure {
+    let word = |i: usize| {
+        let bytes = frame.get(i * 8..).and_then(|rest| rest.first_chunk::<8>());
+        bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    };
+    let stage = Stage::from_number(word(0)).unwrap_or(Stage::Exec);
+    Failure { stage, index: word(1), errno: word(2) as i32 }
+}
+
+/// Waits at the child's end of a gate.
+fn pass(gate: Fd) -> sys::Result<()> {
+    loop {
+        match sys::read(gate, &mut [0u8; 1]) {
+            Ok(0) => sys::exit(1),
+            Ok(_) => return Ok(()),
+            Err(sys::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// Forks the job child. `ready` is PID 1's, where there is one.
@@ -48,18 +82,21 @@ pub fn start(
             for fd in [failure_end, root_end, gate_end].into_iter().chain(stdio) {
                 sys::close(fd);
             }
-            Ok(Job { pid, pidfd, failure, root, gate })
+            Ok(Job { pid, pidfd, failure, root: Gate(root), gate: Gate(gate) })
         }
         Fork::Child => {
             sys::close(root);
             sys::close(gate);
             let run = || {
                 prepare(plan, groups, stdio)?;
-                wait_for(root_end).at(Stage::Init)?;
-                confine(plan, ready.into_iter().chain([gate_end]))?;
+                pass(root_end).at(Stage::Init)?;
+                confine(plan, ready, gate_end)?;
                 if plan.has(flag::PROBE) {
+                    let _ = sys::write(failure_end, b"1");
                     sys::exit(0);
                 }
+                // Tells an exec from a death: both close the pipe.
+                let _ = sys::write(failure_end, b"1");
                 execute(plan)
             };
             if let Err(Failure { stage, index, errno }) = run() {
@@ -74,10 +111,10 @@ pub fn start(
     }
 }
 
-/// Waits for end-of-file: nobody writes, the other end opens the gate by closing it.
-fn wait_for(gate: Fd) -> sys::Result<()> {
+/// Waits for end-of-file: PID 1 closes its end when it is ready.
+fn await_init(ready: Fd) -> sys::Result<()> {
     loop {
-        match sys::read(gate, &mut [0u8; 1]) {
+        match sys::read(ready, &mut [0u8; 1]) {
             Ok(0) => return Ok(()),
             Ok(_) | Err(sys::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -98,7 +135,7 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
 }
 
 /// Gives up everything that the program must not have; the filter comes last.
-fn confine(plan: &Plan, gates: impl Iterator<Item = Fd>) -> Result<(), Failure> {
+fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd) -> Result<(), Failure> {
     take_identity(plan)?;
     if !plan.has(flag::NAMESPACES) {
         // No PID 1 takes the job with it when the supervisor dies. After the change of ids, which
@@ -115,9 +152,11 @@ fn confine(plan: &Plan, gates: impl Iterator<Item = Fd>) -> Result<(), Failure> 
     }
     sys::chdir(plan.cwd).at(Stage::Chdir)?;
     sys::umask(0o022);
-    for gate in gates {
-        wait_for(gate).at(Stage::Init)?;
+    sys::sigprocmask(0);
+    if let Some(ready) = ready {
+        await_init(ready).at(Stage::Init)?;
     }
+    pass(gate).at(Stage::Init)?;
     sys::close_range(3, true).at(Stage::Stdio)?;
     if plan.has(flag::SECCOMP) {
         sys::seccomp_filter(plan.seccomp).at(Stage::Seccomp)?;

@@ -93,6 +93,8 @@ pub struct Cgroup {
     pub parent: usize,
     /// The hierarchy limits memory (and not only processes).
     pub memory: bool,
+    /// The hierarchy counts CPU time.
+    pub cpu: bool,
     pub name: &'static CStr,
     pub settings: List<Setting>,
 }
@@ -113,6 +115,7 @@ fn cgroup(c: &mut Cursor) -> Result<Cgroup> {
         version: c.word()?,
         parent: c.word()? as usize,
         memory: c.word()? != 0,
+        cpu: c.word()? != 0,
         name: c.string()?,
         settings: c.list(setting)?,
     })
@@ -140,6 +143,8 @@ pub struct Plan {
     pub memory_limit: u64,
     /// Processors that the tree can use at once.
     pub cpus: u64,
+    /// Bytes of a page, in which the kernel counts resident memory.
+    pub page_size: u64,
     /// How often usage is summed where no cgroup does it.
     pub watch_ns: u64,
     pub hostname: &'static [u8],
@@ -172,6 +177,7 @@ impl Plan {
             cpu_us: c.word()?,
             memory_limit: c.word()?,
             cpus: c.word()?.max(1),
+            page_size: c.word()?,
             watch_ns: c.word()?,
             hostname: c.bytes()?,
             cwd: c.string()?,

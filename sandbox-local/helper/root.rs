@@ -84,7 +84,8 @@ fn run(root: Fd, step: &RootStep) -> Result<Option<Fd>> {
             bind(root, step, attributes)?;
         }
         RootOp::BindDevice => {
-            bind(root, step, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
+            // A device can be written on a read-only mount, but its inode cannot be changed.
+            bind(root, step, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
         }
         RootOp::Tmpfs => {
             let fd = tmpfs(step.data)?;

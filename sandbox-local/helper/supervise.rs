@@ -12,11 +12,16 @@ use crate::tree::{self, Scope};
 use crate::{At, CONTROL, Failure, namespaces, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
+/// Five milliseconds apart; not every event of a v2 cgroup is followed by a kill.
+const OOM_LOOKS: u32 = 40;
+const SIGPIPE_MASK: u64 = 1 << 12;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 
 /// Runs one job. An error means that the program was not executed.
 pub fn run() -> Result<(), Failure> {
     sys::reset_signals();
+    // A pipe whose reader died is an error here, and no reason to die too.
+    sys::sigprocmask(SIGPIPE_MASK);
     // Before anything else: whatever the application leaked is gone.
     sys::close_range(3, false).at(Stage::Plan)?;
     let program = sys::openat(AT_FDCWD, c"/proc/self/exe", O_PATH | O_CLOEXEC, 0).at(Stage::Init)?;
@@ -37,14 +42,14 @@ pub fn run() -> Result<(), Failure> {
             let workspace = root::build(&plan, root)?;
             init.await_proc()?;
             root::enter(root)?;
-            sys::close(job.root);
+            job.root.open();
             sys::close(init.ready);
             tell(&[kind::READY], &[workspace, init.pidfd]);
             Supervisor::new(&plan, &groups, Some(init), job)?.supervise()
         } else {
             sys::prctl(PR_SET_CHILD_SUBREAPER, 1).at(Stage::Subreaper)?;
             let job = job.insert(job::start(&plan, &groups, stdio, None)?);
-            sys::close(job.root);
+            job.root.open();
             Supervisor::new(&plan, &groups, None, job)?.supervise()
         }
     })();
@@ -112,14 +117,16 @@ struct Supervisor<'a> {
     fds: [PollFd; watch::COUNT],
     /// The file systems that the job can fill; their content is memory.
     tmpfs: [Fd; 3],
+    /// The job child is about to execute the program.
+    executing: bool,
     started_ns: Option<u64>,
     memory_peak: u64,
     /// The highest CPU time seen by looking.
     cpu_seen: u64,
     /// When to look at usage next.
     next_look: Option<u64>,
-    /// An out-of-memory event was seen whose kill is not counted yet.
-    oom_pending: bool,
+    /// Looks left for the kill that an out-of-memory event announced.
+    oom_looks: u32,
 }
 
 impl<'a> Supervisor<'a> {
@@ -136,7 +143,7 @@ impl<'a> Supervisor<'a> {
             sys::openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0).unwrap_or(-1)
         };
         if !plan.has(flag::AWAIT_GO) {
-            sys::close(job.gate);
+            job.gate.open();
         }
         Ok(Self {
             fds: [
@@ -156,11 +163,12 @@ impl<'a> Supervisor<'a> {
             init,
             job,
             timer,
+            executing: false,
             started_ns: None,
             memory_peak: 0,
             cpu_seen: 0,
             next_look: None,
-            oom_pending: false,
+            oom_looks: 0,
         })
     }
 
@@ -171,20 +179,17 @@ impl<'a> Supervisor<'a> {
                 break cause;
             }
         };
-        let ended_ns = sys::monotonic_ns();
+        let ended_ns = sys::boottime_ns();
         // What dies with its namespace is reaped by the kernel, which adds its CPU time to
-        // nobody's: with more than PID 1 and the main process there, look before the kill.
-        let expected = if self.init.is_some() { 2 } else { 1 };
-        if usage::processes(self.scope) > expected {
-            self.cpu_seen = self.cpu_seen.max(usage::cpu_us(self.scope));
-        }
+        // nobody's: where no cgroup counts, look before the kill.
+        self.cpu_seen = self.cpu_seen.max(self.cpu_us());
         let (main, rest) = end(self.init, Some(self.job), cause != cause::EXIT);
         Ok(self.report(cause, main, rest, ended_ns))
     }
 
     /// One round of waiting; returns why the job ended, if it did.
     fn step(&mut self) -> Result<Option<u64>, Failure> {
-        let now = sys::monotonic_ns();
+        let now = sys::boottime_ns();
         let timeout = self.next_look.map(|at| at.saturating_sub(now));
         // An interrupted or timed-out poll leaves no bit set, which is what the code below wants.
         for fd in &mut self.fds {
@@ -199,8 +204,8 @@ impl<'a> Supervisor<'a> {
             self.note_start()?;
         }
         if oom {
-            self.oom_pending = true;
-            self.next_look = Some(sys::monotonic_ns());
+            self.oom_looks = OOM_LOOKS;
+            self.next_look = Some(sys::boottime_ns());
             if self.fds[watch::OOM].events == POLLIN {
                 let _ = sys::read(self.fds[watch::OOM].fd, &mut [0u8; 8]);
             } else {
@@ -209,6 +214,10 @@ impl<'a> Supervisor<'a> {
             }
         }
         if job {
+            // A short program is dead before its start was read.
+            while self.started_ns.is_none() {
+                self.note_start()?;
+            }
             return Ok(Some(self.cause_of_death()));
         }
         if timer {
@@ -217,38 +226,44 @@ impl<'a> Supervisor<'a> {
         if control {
             let mut byte = [0u8; 1];
             match sys::read(CONTROL, &mut byte) {
-                Ok(1) if byte[0] == GO => sys::close(self.job.gate),
+                Ok(1) if byte[0] == GO => self.job.gate.open(),
                 Err(sys::EINTR | sys::EAGAIN) => {}
                 _ => return Ok(Some(cause::KILLED)),
             }
         }
-        if self.next_look.is_some_and(|at| sys::monotonic_ns() >= at) {
+        if self.next_look.is_some_and(|at| sys::boottime_ns() >= at) {
             return Ok(self.look());
         }
         Ok(None)
     }
 
-    /// The job child executed the program, or says why it could not.
+    /// The job child executed the program, or says why it could not, or died on the way.
     fn note_start(&mut self) -> Result<(), Failure> {
-        let mut frame = [0u8; 24];
+        let mut frame = [0u8; 32];
         let length = sys::read(self.job.failure, &mut frame).at(Stage::Exec)?;
+        if length >= 24 {
+            return Err(job::decode(&frame[length - 24..length]));
+        }
+        if length == 1 {
+            self.executing = true;
+            return Ok(());
+        }
+        if !self.executing {
+            return Err(sys::EAGAIN).at(Stage::Fork);
+        }
         sys::close(self.job.failure);
         self.fds[watch::START].fd = -1;
-        if length == frame.len() {
-            let word = |i: usize| {
-                let mut bytes = [0u8; 8];
-                bytes.copy_from_slice(&frame[i * 8..i * 8 + 8]);
-                u64::from_ne_bytes(bytes)
-            };
-            let stage = Stage::from_number(word(0)).unwrap_or(Stage::Exec);
-            return Err(Failure { stage, index: word(1), errno: word(2) as i32 });
-        }
-        let now = sys::monotonic_ns();
+        let now = sys::boottime_ns();
         self.started_ns = Some(now);
         sys::arm_timer(self.timer, self.plan.wall_ns.max(1)).at(Stage::Exec)?;
         self.schedule(now, 0);
         tell(&[kind::STARTED, now], &[]);
         Ok(())
+    }
+
+    /// The tree's CPU time so far.
+    fn cpu_us(&self) -> u64 {
+        self.groups.cpu_us().unwrap_or_else(|| usage::cpu_us(self.scope))
     }
 
     fn cause_of_death(&self) -> u64 {
@@ -257,22 +272,25 @@ impl<'a> Supervisor<'a> {
 
     /// Looks at the tree's usage.
     fn look(&mut self) -> Option<u64> {
-        if self.oom_pending && self.groups.oom_kills() > 0 {
-            return Some(cause::MEMORY);
+        if self.oom_looks > 0 {
+            self.oom_looks -= 1;
+            if self.groups.oom_kills() > 0 {
+                return Some(cause::MEMORY);
+            }
         }
         if self.plan.has(flag::WATCH_MEMORY) {
-            let used = usage::memory(self.scope, self.plan.memory_limit, &self.tmpfs);
+            let used = usage::memory(self.scope, self.plan, &self.tmpfs);
             self.memory_peak = self.memory_peak.max(used);
             if used > self.plan.memory_limit {
                 return Some(cause::MEMORY);
             }
         }
-        let cpu = usage::cpu_us(self.scope);
+        let cpu = self.cpu_us();
         self.cpu_seen = self.cpu_seen.max(cpu);
         if cpu >= self.plan.cpu_us {
             return Some(cause::CPU);
         }
-        self.schedule(sys::monotonic_ns(), cpu);
+        self.schedule(sys::boottime_ns(), cpu);
         None
     }
 
@@ -284,7 +302,7 @@ impl<'a> Supervisor<'a> {
         if self.plan.has(flag::WATCH_MEMORY) {
             wait = wait.min(self.plan.watch_ns);
         }
-        if self.oom_pending {
+        if self.oom_looks > 0 {
             wait = wait.min(5 * MILLISECOND);
         }
         self.next_look = Some(now.saturating_add(wait));
@@ -312,7 +330,7 @@ impl<'a> Supervisor<'a> {
         words[report::PROCESSES_PEAK] = counters.processes_peak;
         words[report::STARTED_NS] = self.started_ns.unwrap_or(ended);
         words[report::ENDED_NS] = ended;
-        words[report::GONE_NS] = sys::monotonic_ns();
+        words[report::GONE_NS] = sys::boottime_ns();
         for (bit, fullness) in self.tmpfs.iter().map(|fd| sys::fullness(*fd)).enumerate() {
             words[report::NO_SPACE] |= u64::from(fullness.no_space) << bit;
             words[report::NO_INODES] |= u64::from(fullness.no_inodes) << bit;

@@ -410,9 +410,10 @@ pub fn arm_timer(fd: Fd, ns: u64) -> Result<usize> {
     call!(nr::TIMERFD_SETTIME, fd, 0, spec.as_ptr(), 0)
 }
 
-pub fn monotonic_ns() -> u64 {
+/// Time since boot, sleep included.
+pub fn boottime_ns() -> u64 {
     let mut now = [0u64; 2];
-    let _ = call!(nr::CLOCK_GETTIME, 1, now.as_mut_ptr());
+    let _ = call!(nr::CLOCK_GETTIME, 7, now.as_mut_ptr());
     now[0] * 1_000_000_000 + now[1]
 }
 

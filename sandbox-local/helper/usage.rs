@@ -3,20 +3,13 @@
 //! The text read here describes hostile processes: every field is parsed as if it could be
 //! anything.
 
+use crate::plan::Plan;
 use crate::sys::{self, Fd};
 use crate::text::{parse, value_of};
 use crate::tree::{Scope, after_name, read_of};
 
 /// The kernel reports process times in hundredths of a second on every architecture.
 const TICK_US: u64 = 10_000;
-const PAGE: u64 = 4096;
-
-/// How many processes there are, PID 1 and zombies included.
-pub fn processes(scope: Scope) -> u64 {
-    let mut count = 0;
-    scope.for_each(|_| count += 1);
-    count
-}
 
 /// CPU time of every process and of the children that each has waited for.
 pub fn cpu_us(scope: Scope) -> u64 {
@@ -32,20 +25,20 @@ pub fn cpu_us(scope: Scope) -> u64 {
     total
 }
 
-/// Memory of the tree and of its tmpfs mounts; exact only when `limit` is in sight.
+/// Memory of the tree and of its tmpfs mounts; exact only when the limit is in sight.
 ///
 /// Resident sizes are cheap but count shared pages once for every process that maps them, so
 /// they only say that the tree is below the limit. Above it, proportional sizes decide.
-pub fn memory(scope: Scope, limit: u64, tmpfs: &[Fd]) -> u64 {
+pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd]) -> u64 {
     let files: u64 = tmpfs.iter().map(|fd| sys::fullness(*fd).used).sum();
     let mut resident = files;
     scope.for_each(|pid| {
         let mut buffer = [0u8; 256];
         let statm = read_of(pid, b"/statm", &mut buffer);
         let pages = statm.split(|b| *b == b' ').nth(1).and_then(parse).unwrap_or(0);
-        resident = resident.saturating_add(pages.saturating_mul(PAGE));
+        resident = resident.saturating_add(pages.saturating_mul(plan.page_size));
     });
-    if resident < limit {
+    if resident < plan.memory_limit {
         return resident;
     }
     let (mut anonymous, mut shared) = (0u64, 0u64);

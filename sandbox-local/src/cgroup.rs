@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -20,16 +21,20 @@ pub(crate) struct Parent {
     pub(crate) version: u64,
     pub(crate) memory: bool,
     pub(crate) processes: bool,
+    /// It counts CPU time.
+    pub(crate) cpu: bool,
     pub(crate) path: PathBuf,
     pub(crate) dir: Arc<OwnedFd>,
 }
 
 impl Parent {
-    fn open(version: u64, memory: bool, processes: bool, path: PathBuf) -> Option<Self> {
+    fn open(version: u64, controllers: &[&str], path: PathBuf) -> Option<Self> {
+        let has = |name| controllers.contains(&name);
         access(&path, AccessFlags::W_OK).ok()?;
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let dir = Arc::new(open(&path, flags, Mode::empty()).ok()?);
-        Some(Self { version, memory, processes, path, dir })
+        let (memory, processes, cpu) = (has("memory"), has("pids"), has("cpuacct"));
+        Some(Self { version, memory, processes, cpu, path, dir })
     }
 
     /// The cgroup of one job beneath this parent, whose directory travels as `parent_fd`.
@@ -53,6 +58,7 @@ impl Parent {
             version: self.version,
             parent_fd: parent_fd as u64,
             memory: self.memory,
+            cpu: self.cpu,
             name: name.to_owned(),
             settings,
         }
@@ -80,10 +86,18 @@ pub(crate) fn name(number: u64) -> String {
     format!("{PREFIX}{}-{number}", std::process::id())
 }
 
-/// Removes a job's cgroups after its helper died without doing so.
+/// Removes a job's cgroups after its helper died without doing so. Its processes may still be
+/// dying. Blocks for that long.
 pub(crate) fn remove(parents: &[Parent], name: &str) {
     for parent in parents {
-        let _ = fs::remove_dir(parent.path.join(name));
+        let path = parent.path.join(name);
+        for _ in 0..100 {
+            let _ = fs::remove_dir(&path);
+            if !path.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -93,7 +107,7 @@ pub(crate) fn discover() -> Vec<Parent> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let parents = match v2(&own, &mounts) {
         Some(parent) => vec![parent],
-        None => ["memory", "pids"].iter().filter_map(|name| v1(&own, &mounts, name)).collect(),
+        None => v1_all(&own, &mounts),
     };
     parents.iter().for_each(Parent::sweep);
     parents
@@ -110,11 +124,24 @@ fn v2(own: &str, mounts: &str) -> Option<Parent> {
         // The helper moves jobs from the own cgroup: that takes the common ancestor's consent.
         let procs = access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
         let usable = has("memory") && has("pids") && procs;
-        usable.then(|| Parent::open(2, true, true, dir.to_owned()))?
+        usable.then(|| Parent::open(2, &["memory", "pids", "cpuacct"], dir.to_owned()))?
     })
 }
 
-fn v1(own: &str, mounts: &str, controller: &str) -> Option<Parent> {
+/// The controllers of v1; some hosts mount several in one place.
+fn v1_all(own: &str, mounts: &str) -> Vec<Parent> {
+    let mut places: Vec<(PathBuf, Vec<&str>)> = Vec::new();
+    for controller in ["memory", "pids", "cpuacct"] {
+        let Some(path) = v1(own, mounts, controller) else { continue };
+        match places.iter_mut().find(|place| place.0 == path) {
+            Some(place) => place.1.push(controller),
+            None => places.push((path, vec![controller])),
+        }
+    }
+    places.into_iter().filter_map(|(path, found)| Parent::open(1, &found, path)).collect()
+}
+
+fn v1(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next()?;
@@ -122,8 +149,7 @@ fn v1(own: &str, mounts: &str, controller: &str) -> Option<Parent> {
     })?;
     let has = |options: &str| options.split(',').any(|option| option == controller);
     let (mount, root) = mounts.lines().find_map(|line| mounted(line, "cgroup", has))?;
-    let memory = controller == "memory";
-    Parent::open(1, memory, !memory, beneath(&mount, &root, path))
+    Some(beneath(&mount, &root, path))
 }
 
 /// Mount point and root of a `mountinfo` line of that file system type whose options fit.

@@ -75,8 +75,9 @@ impl Control {
             match receive_now(self.socket.get_ref()) {
                 Err(Errno::EAGAIN) => ready.clear_ready(),
                 Err(Errno::EINTR) => {}
-                // The helper died with our message unread.
-                Err(Errno::ECONNRESET) => return Ok(None),
+                // The helper ended with a message of ours unread. The kernel says so once, before
+                // it hands out what the helper still sent.
+                Err(Errno::ECONNRESET) => {}
                 other => return Ok(other?),
             }
         }

@@ -71,7 +71,12 @@ impl ArtifactContent for FileContent {
 
 /// Whether there is nothing to walk: worth knowing without a thread that may block.
 pub(crate) fn is_empty(workspace: &OwnedFd) -> bool {
-    open_folder(workspace, b".").is_ok_and(|(_, entries)| entries.is_empty())
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(mut dir) = Dir::openat(workspace, ".", flags, Mode::empty()) else { return false };
+    dir.iter().take(3).flatten().all(|entry| {
+        let name = entry.file_name().to_bytes();
+        name == b"." || name == b".."
+    })
 }
 
 /// Walks the workspace.
@@ -166,11 +171,11 @@ impl Walk<'_> {
         };
         let Ok(metadata) = file.metadata() else { return };
         let size = metadata.len();
-        self.found.file_at_size_limit |= size == limits.file_size.as_u64();
         let unchanged = self
             .inputs
             .get(path)
             .is_some_and(|stamp| Stamp::of(&file).is_ok_and(|now| now == *stamp));
+        self.found.file_at_size_limit |= !unchanged && size == limits.file_size.as_u64();
         if !self.is_chosen(path) || (self.job.artifacts.is_empty() && unchanged) {
             return;
         }

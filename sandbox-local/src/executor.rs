@@ -41,7 +41,6 @@ pub(crate) struct Shared {
     pub(crate) parents: Vec<Parent>,
     pub(crate) report: ProbeReport,
     runtimes: BTreeMap<String, Found>,
-    counter: AtomicU64,
 }
 
 /// An interpreter, or the reason why it cannot be used.
@@ -49,6 +48,7 @@ type Found = std::result::Result<Interpreter, String>;
 
 /// Settings of a [`LocalExecutor`].
 #[derive(Clone, Debug)]
+#[must_use = "settings have no effect before build()"]
 pub struct LocalBuilder {
     runtimes: BTreeMap<String, Runtime>,
     rootfs: Option<PathBuf>,
@@ -57,14 +57,12 @@ pub struct LocalBuilder {
 
 impl LocalBuilder {
     /// Adds a runtime, or replaces the one of that name.
-    #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtimes.insert(runtime.name.clone(), runtime);
         self
     }
 
     /// Runs jobs in an unpacked image instead of the host's system folders.
-    #[must_use]
     pub fn rootfs(mut self, folder: impl AsRef<Path>) -> Self {
         self.rootfs = Some(folder.as_ref().to_owned());
         self
@@ -72,7 +70,6 @@ impl LocalBuilder {
 
     /// Uses no cgroups even where they are writable: memory is then limited by a watcher, and
     /// reported as degraded.
-    #[must_use]
     pub fn without_cgroups(mut self) -> Self {
         self.cgroups = false;
         self
@@ -110,10 +107,11 @@ impl LocalBuilder {
         let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
         let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
         let probed = probe::probe(&host, parents, attempt).await?;
-        let memfd = probed.parents.iter().any(|parent| parent.memory);
+        let counted_memory = probed.parents.iter().any(|parent| parent.memory);
         // Without namespaces the filter is what denies the network.
-        let filter = |internet| seccomp::compile(Policy { memfd, internet });
-        let seccomp = [filter(probed.flags & flag::NAMESPACES != 0), filter(true)];
+        let namespaces = probed.flags & flag::NAMESPACES != 0;
+        let filter = |internet| seccomp::compile(Policy { counted_memory, internet, namespaces });
+        let seccomp = [filter(namespaces), filter(true)];
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
@@ -130,7 +128,6 @@ impl LocalBuilder {
             parents: probed.parents,
             report: probed.report,
             runtimes,
-            counter: AtomicU64::new(0),
         };
         Ok(LocalExecutor { shared: Arc::new(shared), capabilities })
     }
@@ -164,11 +161,9 @@ impl Shared {
         &self.seccomp[usize::from(network == Network::Host)]
     }
 
-    /// A number for the next job, unique in this executor.
-    pub(crate) fn next_job(&self) -> u64 {
-        // Executors of one process share the names of cgroups.
+    /// A number for the next job, unique in this process.
+    pub(crate) fn next_job() -> u64 {
         static JOBS: AtomicU64 = AtomicU64::new(0);
-        self.counter.fetch_add(1, Ordering::Relaxed);
         JOBS.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use sandbox_core::{Error, ErrorKind, Layer};
 
+use crate::folder::HostFolder;
 use crate::memfd::{self, Kind, errno_of};
 
 static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
@@ -48,7 +49,7 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Process { child: Some(child) })
+        Ok(Process { child: Some(child), folder: None })
     }
 }
 
@@ -56,15 +57,27 @@ impl Helper {
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Option<Child>,
+    /// Removed after the helper has ended, and with it the job.
+    folder: Option<HostFolder>,
 }
 
 impl Process {
+    /// Keeps the job's folder until nothing of the job can be alive.
+    pub(crate) fn keep(&mut self, folder: Option<HostFolder>) {
+        self.folder = folder;
+    }
+
     /// Waits for a helper that has said its last word, or whose control socket is closed: it
     /// ends within milliseconds. Kills it when it does not.
     pub(crate) async fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
+            let folder = self.folder.take();
+            let wait = move || {
+                wait_or_kill(&mut child);
+                drop(folder);
+            };
             // A runtime that is shutting down leaves the wait to its blocking threads.
-            let _ = tokio::task::spawn_blocking(move || wait_or_kill(&mut child)).await;
+            let _ = tokio::task::spawn_blocking(wait).await;
         }
     }
 }
@@ -75,7 +88,11 @@ impl Drop for Process {
         if let Some(mut child) = self.child.take() {
             // A thread of its own: the runtime may be shutting down, and must not wait here.
             let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
-            let _ = reaper.spawn(move || wait_or_kill(&mut child));
+            let folder = self.folder.take();
+            let _ = reaper.spawn(move || {
+                wait_or_kill(&mut child);
+                drop(folder);
+            });
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 /// Ids for jobs of a privileged application start here: far from those that people and services
 /// have, and from those that container engines hand out.
 const FIRST_JOB_ID: u32 = 2_000_000_000;
@@ -18,6 +20,7 @@ pub(crate) struct Host {
     /// May become another user: root, if not with `CAP_SYS_ADMIN`.
     pub(crate) changes_ids: bool,
     pub(crate) cpus: u64,
+    pub(crate) page_size: u64,
     /// Whether the range of job ids is mapped in the application's user namespace.
     job_ids_mapped: bool,
 }
@@ -40,6 +43,7 @@ impl Host {
             gid: nix::unistd::getegid().as_raw(),
             privileged: changes_ids && has(CAP_SYS_ADMIN),
             changes_ids,
+            page_size: sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             job_ids_mapped: maps(&map, FIRST_JOB_ID + JOB_IDS),
         }

@@ -84,7 +84,8 @@ pub(crate) async fn trial(
     parents: Vec<Parent>,
 ) -> Result<std::result::Result<(), SetupFailure>> {
     let limits = Limits::default();
-    let filter = seccomp::compile(Policy { memfd: true, internet: true });
+    let filter =
+        seccomp::compile(Policy { counted_memory: true, internet: true, namespaces: true });
     let namespaces = flags & flag::NAMESPACES != 0;
     let ids = host.job_ids(0, namespaces);
     let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
@@ -140,6 +141,7 @@ pub(crate) fn base_plan(
         cpu_us: u64::try_from(limits.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_limit: limits.memory.as_u64(),
         cpus: host.cpus,
+        page_size: host.page_size,
         watch_ns: nanos(WATCH),
         hostname: "sandbox".into(),
         cwd: "/work".into(),

@@ -37,7 +37,8 @@
 //! # Limitations
 //!
 //! The kernel is shared: run hostile tenants elsewhere. The workspace and `/tmp` are in memory,
-//! and their files count toward the memory limit.
+//! and files that a
+//! job writes there count toward its memory limit; input files count toward the application's.
 
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]

@@ -19,6 +19,7 @@ pub(crate) struct CgroupPlan {
     pub(crate) version: u64,
     pub(crate) parent_fd: u64,
     pub(crate) memory: bool,
+    pub(crate) cpu: bool,
     pub(crate) name: String,
     /// File, value, and whether the file may be absent.
     pub(crate) settings: Vec<(String, String, bool)>,
@@ -34,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) cpu_us: u64,
     pub(crate) memory_limit: u64,
     pub(crate) cpus: u64,
+    pub(crate) page_size: u64,
     pub(crate) watch_ns: u64,
     pub(crate) hostname: String,
     pub(crate) cwd: String,
@@ -68,6 +70,7 @@ impl Plan {
             self.cpu_us,
             self.memory_limit,
             self.cpus,
+            self.page_size,
             self.watch_ns,
         ] {
             w.word(word);
@@ -83,6 +86,7 @@ impl Plan {
             w.word(group.version);
             w.word(group.parent_fd);
             w.word(u64::from(group.memory));
+            w.word(u64::from(group.cpu));
             w.bytes(group.name.as_bytes());
             w.list(&group.settings, |w, (file, value, optional)| {
                 w.bytes(file.as_bytes());

@@ -141,13 +141,21 @@ where
     loop {
         let Err(failure) = attempt(flags, parents.clone()).await? else { break };
         let finding = explain(failure, host);
+        if matches!(failure.errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) {
+            // Load, and no property of the host: to go on would weaken every job for good.
+            return Err(Error::new(ErrorKind::HostExhausted, "probe host", finding.reason()));
+        }
         let in_groups = matches!(
             failure.stage,
             Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin | Stage::Fork
         );
         let optional = OPTIONAL.iter().find(|(layer, _)| *layer == finding.layer);
         if in_groups && !parents.is_empty() {
-            parents.remove(failure.index.min(parents.len() - 1));
+            let lost = parents.remove(failure.index.min(parents.len() - 1));
+            if !lost.memory {
+                // Processes are limited, and CPU time is summed, without a cgroup too.
+                continue;
+            }
         } else if failure.stage == Stage::UnshareCgroup && flags & flag::CGROUP_NS != 0 {
             // Hides nothing that is mounted; not a layer.
             flags &= !flag::CGROUP_NS;

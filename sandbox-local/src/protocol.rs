@@ -151,7 +151,7 @@ pub mod kind {
     pub const FAILED: u64 = 1;
     /// The workspace is mounted; carries its directory and, second, PID 1's pidfd.
     pub const READY: u64 = 2;
-    /// The job's program was executed: monotonic nanoseconds.
+    /// The job's program was executed: nanoseconds since boot.
     pub const STARTED: u64 = 3;
     /// Everything is dead; words as in [`super::report`].
     pub const FINISHED: u64 = 4;
@@ -175,7 +175,7 @@ pub mod report {
     pub const FORKS_REFUSED: usize = 7;
     /// Highest number of processes seen (from the pids cgroup; 0 when nobody counted).
     pub const PROCESSES_PEAK: usize = 8;
-    /// When the program was executed, `CLOCK_MONOTONIC` nanoseconds.
+    /// When the program was executed, `CLOCK_BOOTTIME` nanoseconds.
     pub const STARTED_NS: usize = 9;
     /// When the main process was seen dead or the kill was sent, same clock.
     pub const ENDED_NS: usize = 10;

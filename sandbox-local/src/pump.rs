@@ -121,7 +121,14 @@ impl Input {
         if file.metadata()?.is_file() {
             return Ok(Self::File(tokio::fs::File::from_std(file)));
         }
-        Ok(Self::Pollable(fd::watch(file.into())?))
+        match fd::watch(file.try_clone()?.into()) {
+            Ok(fd) => Ok(Self::Pollable(fd)),
+            // Devices such as /dev/null cannot be polled, and need not be: they never block.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                Ok(Self::File(tokio::fs::File::from_std(file)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes everything into the job's pipe. A job that does not read is not an error.

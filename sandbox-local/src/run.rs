@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use sandbox_core::{
-    Capture, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer, LayerState,
-    Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
+    Capture, Content, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer,
+    LayerState, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -40,8 +40,6 @@ struct Sandbox {
     workspace: OwnedFd,
     /// PID 1 of the job's namespace, where there is one.
     init: Option<OwnedFd>,
-    /// Where the workspace is, when it is on the host.
-    folder: Option<HostFolder>,
 }
 
 /// Starts a job; returns when its program is executed.
@@ -51,13 +49,17 @@ pub(crate) async fn start(
     interpreter: Option<Interpreter>,
 ) -> Result<Execution> {
     let since = Instant::now();
-    let number = shared.next_job();
+    let number = Shared::next_job();
     let limits = &job.limits;
     let mut sources = inputs::open(&job.files)?;
     let stdin = match &job.stdin {
         None => None,
         Some(content) => Some(Input::open(content).map_err(|error| {
-            Error::new(ErrorKind::Input, "open stdin", format!("cannot read it: {error}"))
+            let name = match content {
+                Content::Path(path) => path.display().to_string(),
+                Content::Bytes(_) => "the given bytes".to_owned(),
+            };
+            Error::new(ErrorKind::Input, "open stdin", format!("cannot read {name}: {error}"))
                 .with_source(error)
         })?),
     };
@@ -144,7 +146,8 @@ impl Setup<'_> {
                 }
             },
         };
-        let sandbox = Sandbox { control, process, workspace, init, folder };
+        process.keep(folder);
+        let sandbox = Sandbox { control, process, workspace, init };
         let stamps = if sources.is_empty() {
             Stamps::new()
         } else {
@@ -155,7 +158,8 @@ impl Setup<'_> {
             sandbox.control.tell(GO);
             stamps
         };
-        match self.next(&sandbox.control).await? {
+        // From here on the program may be executed before the helper says so.
+        match self.next(&sandbox.control).await.map_err(Self::uncertain)? {
             Message::Started => Ok((sandbox, stamps)),
             other => Err(self.unexpected(&other)),
         }
@@ -166,7 +170,7 @@ impl Setup<'_> {
             Ok(Ok(Some(Message::Failed(failure)))) => Err(self.refusal(failure)),
             Ok(Ok(Some(message))) => Ok(message),
             Ok(Ok(None)) => {
-                cgroup::remove(&self.shared.parents, self.group);
+                self.remove_groups().await?;
                 let message = "the helper died during set-up; it may have been killed";
                 Err(Error::new(ErrorKind::Lost, "start job", message).with_retryable(true))
             }
@@ -175,8 +179,21 @@ impl Setup<'_> {
             }
             Err(_) => {
                 let message = format!("the sandbox was not ready within {STARTUP:?}");
-                Err(Error::new(ErrorKind::HostExhausted, "start job", message))
+                Err(Error::new(ErrorKind::Lost, "start job", message).with_retryable(true))
             }
+        }
+    }
+
+    async fn remove_groups(&self) -> Result<()> {
+        let (parents, group) = (self.shared.parents.clone(), self.group.to_owned());
+        blocking(move || cgroup::remove(&parents, &group)).await
+    }
+
+    /// Only the helper's own word says that the program was not executed.
+    fn uncertain(error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Lost => error.with_may_have_run().with_retryable(false),
+            _ => error,
         }
     }
 
@@ -291,8 +308,9 @@ impl Running {
     ) -> Result<(Report, Option<Stream>)> {
         let stop_at_output = self.job.stop_at_output_limit;
         let mut ended_by_output = None;
-        let mut killed = false;
-        let deadline = tokio::time::sleep(Duration::MAX);
+        let (mut killed, mut told) = (false, false);
+        // The helper counts the limit; this only notices a helper that no longer does anything.
+        let deadline = tokio::time::sleep(self.job.limits.wall + 2 * TEARDOWN);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
@@ -317,7 +335,8 @@ impl Running {
                 }
                 () = &mut deadline => return Err(self.lost().await),
             }
-            if killed && deadline.deadline() > tokio::time::Instant::now() + TEARDOWN {
+            if killed && !told {
+                told = true;
                 self.sandbox.control.tell(KILL);
                 deadline.as_mut().reset(tokio::time::Instant::now() + TEARDOWN);
             }
@@ -333,7 +352,8 @@ impl Running {
             fd::watch(init)?.readable().await.map(|_| ())
         };
         let gone = timeout(TEARDOWN, gone).await;
-        cgroup::remove(&self.shared.parents, &self.group);
+        let (parents, group) = (self.shared.parents.clone(), self.group.clone());
+        let _ = blocking(move || cgroup::remove(&parents, &group)).await;
         let after = match gone {
             Ok(Ok(())) => "nothing of the job is left alive",
             _ => "processes of the job may be left",
@@ -351,7 +371,7 @@ impl Running {
     ) -> Result<Outcome> {
         let since = Instant::now();
         let Self { job, sandbox, stamps, enforcement, startup, .. } = self;
-        let Sandbox { control, mut process, workspace, init: _, folder } = sandbox;
+        let Sandbox { control, mut process, workspace, init: _ } = sandbox;
         drop(control);
         let (job, found) = if is_empty(&workspace) {
             (job, Collection::default())
@@ -365,9 +385,6 @@ impl Running {
         // The helper has said its last word; the kernel still takes its mounts apart, which
         // concerns nobody.
         tokio::spawn(async move { process.reap().await });
-        if folder.is_some() {
-            blocking(move || drop(folder)).await?;
-        }
         let Collection { artifacts, skipped, over_caps, file_at_size_limit } = found;
         let output = over.map(|stream| OutputEvidence {
             stream: stream.name(),

@@ -227,14 +227,30 @@ const AUDIT_ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const AUDIT_ARCH: u32 = 0xc000_00b7;
 
+/// Calls that act on the process given by their first argument, 0 being the caller.
+const ON_OTHERS: &[i64] = calls![
+    SYS_prlimit64 SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
+    SYS_sched_setscheduler
+];
+
+/// Calls that reach what all processes of a user share.
+const SHARED_WITH_USER: &[i64] = calls![
+    SYS_setpriority SYS_ioprio_set SYS_shmget SYS_shmat SYS_shmctl SYS_semget SYS_semctl SYS_semop
+    SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_unlink
+];
+
 /// What the filter must make up for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
-    /// A memory cgroup counts the pages of a memfd; without one nobody could, and there is none.
-    pub(crate) memfd: bool,
+    /// A memory cgroup counts pages that no process maps, as memfds and System V segments have;
+    /// without one nobody could, and they are refused.
+    pub(crate) counted_memory: bool,
     /// The job's network namespace decides what a socket reaches. Where the job is denied the
     /// network and has no such namespace, only unix sockets are left.
     pub(crate) internet: bool,
+    /// The job has pid and IPC namespaces of its own. Without, it must not reach other processes
+    /// of its user by number, nor their IPC objects.
+    pub(crate) namespaces: bool,
 }
 
 /// Compiles the filter.
@@ -249,8 +265,18 @@ pub(crate) fn compile(policy: Policy) -> Vec<u8> {
         let unix = When::OneOf(0, &[libc::AF_UNIX as u32]);
         by_number.insert(number(libc::SYS_socket), check(unix));
     }
-    if !policy.memfd {
-        by_number.remove(&number(libc::SYS_memfd_create));
+    if !policy.counted_memory {
+        for call in [libc::SYS_memfd_create, libc::SYS_shmget] {
+            by_number.remove(&number(call));
+        }
+    }
+    if !policy.namespaces {
+        for call in ON_OTHERS {
+            by_number.insert(number(*call), check(When::OneOf(0, &[0])));
+        }
+        for call in SHARED_WITH_USER {
+            by_number.remove(&number(*call));
+        }
     }
     by_number.insert(number(libc::SYS_clone3), bpf::ret(ENOSYS));
     // Ranges: each starts at its number and ends where the next one starts.
@@ -294,7 +320,7 @@ mod tests {
     use super::*;
     use crate::bpf::run;
 
-    const OPEN: Policy = Policy { memfd: true, internet: true };
+    const OPEN: Policy = Policy { counted_memory: true, internet: true, namespaces: true };
 
     #[test]
     fn the_filter_says_what_the_table_says_for_every_number() {
@@ -351,12 +377,16 @@ mod tests {
 
     #[test]
     fn what_nothing_else_holds_is_refused() {
-        let filter = compile(Policy { memfd: false, internet: false });
+        let filter = compile(Policy { counted_memory: false, internet: false, namespaces: false });
         for (call, first, expected) in [
             (libc::SYS_socket, libc::AF_UNIX, Verdict::Allow),
             (libc::SYS_socket, libc::AF_INET, EPERM),
             (libc::SYS_socket, libc::AF_NETLINK, EPERM),
             (libc::SYS_memfd_create, 0, EPERM),
+            (libc::SYS_shmget, 0, EPERM),
+            (libc::SYS_prlimit64, 0, Verdict::Allow),
+            (libc::SYS_prlimit64, 1, EPERM),
+            (libc::SYS_setpriority, 0, EPERM),
         ] {
             let args = [first as u64, 0, 0, 0, 0, 0];
             assert_eq!(run(&filter, AUDIT_ARCH, number(call), args), expected, "call {call}");

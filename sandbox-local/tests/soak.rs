@@ -15,6 +15,7 @@ fn counts() -> Vec<(&'static str, usize)> {
     let own = format!("sandbox-{}-", std::process::id());
     vec![
         ("descriptors", entries("/proc/self/fd")),
+        ("temporary files", count_named(&std::env::temp_dir(), "sandbox-", 1)),
         ("mounts", lines("/proc/self/mountinfo")),
         ("children", children_named("sandbox").len()),
         ("cgroups", count_named(std::path::Path::new("/sys/fs/cgroup"), &own, 6)),

@@ -121,6 +121,40 @@ async fn cpu_time_is_the_trees() {
 }
 
 #[tokio::test]
+async fn processes_that_nobody_waits_for_cost_cpu_time_too() {
+    // The kernel reaps them at once and adds their time to nobody's.
+    let code = "import os, signal, time\n\
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
+                while True:\n    \
+                    if os.fork() == 0:\n        \
+                        end = time.process_time() + 0.05\n        \
+                        while time.process_time() < end: pass\n        \
+                        os._exit(0)\n    \
+                    time.sleep(0.05)";
+    let limits = |limits: &mut sandbox_core::Limits| {
+        limits.cpu = Duration::from_millis(500);
+        limits.wall = Duration::from_secs(10);
+    };
+    let end = ends(Job::python(code).limit(limits)).await;
+    assert!(matches!(end, Termination::CpuTime(_)), "{end:?}");
+}
+
+#[tokio::test]
+async fn memory_that_no_process_maps_cannot_hide_from_the_watcher() {
+    let code = "import ctypes\n\
+                libc = ctypes.CDLL(None, use_errno=True)\n\
+                print(libc.shmget(0, 1 << 20, 0o1600), ctypes.get_errno())\n\
+                print(libc.memfd_create(b'x', 0), ctypes.get_errno())";
+    let watched = sandbox_local::LocalExecutor::builder().without_cgroups();
+    let executor = watched.build().await.expect("executor");
+    let outcome = executor.run(Job::python(code).build().expect("job")).await.expect("outcome");
+    assert_eq!(outcome.stdout.text(), "-1 1\n-1 1\n", "{}", outcome.stderr.text());
+    // The control: with a cgroup that counts them, both work.
+    let counted = run(Job::python(code)).await;
+    assert!(!counted.stdout.text().contains("-1"), "{}", counted.stdout.text());
+}
+
+#[tokio::test]
 async fn a_limit_of_a_millisecond_is_a_limit() {
     let end = ends(Job::bash("sleep 5").timeout(Duration::from_millis(1))).await;
     assert!(matches!(end, Termination::WallTime(_)), "{end:?}");
