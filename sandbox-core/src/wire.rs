@@ -236,7 +236,7 @@ fn millis(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RelPath;
+    use crate::{DiskEvidence, MemoryEvidence, OutputEvidence, RelPath, Size, TimeEvidence};
 
     #[test]
     fn version_1_is_what_the_golden_file_says() {
@@ -256,6 +256,46 @@ mod tests {
         let golden: Value =
             serde_json::from_str(include_str!("../tests/golden/outcome-v1.json")).expect("golden");
         assert_eq!(json, golden);
+    }
+
+    #[test]
+    fn every_reason_has_its_evidence() {
+        let (limit, used) = (Duration::from_millis(5), Duration::from_millis(6));
+        let time = TimeEvidence { limit, used };
+        let memory = MemoryEvidence { limit: Size::b(8), peak: Size::b(7), oom_kills: 1 };
+        let output = OutputEvidence { stream: "stderr", limit: Size::b(3), total: 4 };
+        let disk = DiskEvidence { limit_kind: LimitKind::FileSize, limit: Size::b(2), signal: 25 };
+        let times = json!({ "limit_ms": 5.0, "used_ms": 6.0 });
+        for (end, expected) in [
+            (Termination::Exited(7), json!({ "reason": "exited", "code": 7, "evidence": {} })),
+            (
+                Termination::Signaled(9),
+                json!({ "reason": "signaled", "signal": 9, "evidence": {} }),
+            ),
+            (
+                Termination::WallTime(time.clone()),
+                json!({ "reason": "wall_time", "evidence": times }),
+            ),
+            (Termination::CpuTime(time), json!({ "reason": "cpu_time", "evidence": times })),
+            (
+                Termination::Memory(memory),
+                json!({ "reason": "memory", "evidence": {
+                    "limit_bytes": 8, "peak_bytes": 7, "oom_kills": 1 } }),
+            ),
+            (
+                Termination::Output(output),
+                json!({ "reason": "output", "evidence": {
+                    "stream": "stderr", "limit_bytes": 3, "total_bytes": 4 } }),
+            ),
+            (
+                Termination::Disk(disk),
+                json!({ "reason": "disk", "evidence": {
+                    "limit": "file_size", "limit_bytes": 2, "signal": 25 } }),
+            ),
+            (Termination::Cancelled, json!({ "reason": "cancelled", "evidence": {} })),
+        ] {
+            assert_eq!(json!(termination(&end)), expected);
+        }
     }
 
     #[test]
