@@ -1,6 +1,9 @@
 //! Hosts that take something away, made by a launcher with a seccomp filter: each layer that is
 //! missing is a refusal that names it, or degraded where the caller accepts that by name.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -36,12 +39,14 @@ const SECCOMP: &str = "317";
 const LANDLOCK: &str = "444,445,446";
 const FSOPEN: &str = "430";
 
+fn launcher(calls: &str, errno: u32, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", LAUNCHER, calls, &errno.to_string(), program]).args(args);
+    command
+}
+
 fn on_weak_host(calls: &str, errno: u32, args: &[&str]) -> Output {
-    Command::new("/usr/bin/python3")
-        .args(["-c", LAUNCHER, calls, &errno.to_string(), env!("CARGO_BIN_EXE_sandbox")])
-        .args(args)
-        .output()
-        .expect("python3")
+    launcher(calls, errno, env!("CARGO_BIN_EXE_sandbox"), args).output().expect("python3")
 }
 
 fn json(output: &Output) -> Value {
@@ -134,6 +139,26 @@ open("made.txt", "w").write("kept")
     for layer in ["seccomp", "landlock", "capabilities", "no_new_privs", "rlimits", "memory"] {
         assert_eq!(outcome["enforcement"][layer]["state"], "enforced", "{layer}");
     }
+}
+
+#[test]
+fn without_namespaces_an_ordinary_user_is_confined_too() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let copy = dir.path().join("sandbox");
+    fs::copy(env!("CARGO_BIN_EXE_sandbox"), &copy).expect("copy");
+    let code = "import os; print(os.getuid(), open('/proc/self/status').read().count('CapEff:\\t0000000000000000'))\n\
+                try: open('/etc/passwd')\n\
+                except OSError as error: print(type(error).__name__)";
+    let args = ["run", "--json", "--allow-degraded", NAMESPACED, "-c", code];
+    let output = launcher(UNSHARE, EPERM, copy.to_str().expect("text"), &args)
+        .uid(65_534)
+        .gid(65_534)
+        .current_dir("/")
+        .output()
+        .expect("python3");
+    let outcome = json(&output);
+    assert_eq!(outcome["stdout"]["text"], "65534 1\nPermissionError\n", "{outcome}");
 }
 
 #[test]

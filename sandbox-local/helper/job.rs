@@ -176,10 +176,12 @@ fn set_rlimits(plan: &Plan, wanted: impl Fn(u64) -> bool) -> Result<(), Failure>
 /// Becomes an unprivileged user without a capability to regain.
 fn take_identity(plan: &Plan) -> Result<(), Failure> {
     let inner = plan.has(flag::USER);
-    if !inner {
-        drop_bounding_set()?;
-    }
     if plan.has(flag::PRIVILEGED) {
+        if !inner {
+            // Without a user namespace only the caller's own rights can empty the set. An ordinary
+            // caller has none, and no_new_privs keeps its job from using what the set allows.
+            drop_bounding_set()?;
+        }
         sys::setgroups_empty().at(Stage::SetIds)?;
         sys::setresgid(plan.job_gid).at(Stage::SetIds)?;
         sys::setresuid(plan.job_uid).at(Stage::SetIds)?;

@@ -92,11 +92,8 @@ pub(crate) async fn trial(
     plan.root = layout.for_job(None, Network::Denied, &limits, ids);
     if !namespaces {
         plan.cwd = "/".into();
-        landlock::restrict_on_host(
-            &mut plan,
-            &layout.for_job(None, Network::Denied, &limits, ids),
-            Path::new("/proc"),
-        );
+        let root = std::mem::take(&mut plan.root);
+        landlock::restrict_on_host(&mut plan, &root, Path::new("/proc"));
     }
     let name = format!("{}-probe", cgroup::name(next_probe()));
     limit(&mut plan, host, &parents, &name, &limits);
