@@ -20,12 +20,16 @@ const SIGKILL: usize = 9;
 /// The descriptors that become the job's 0, 1 and 2.
 pub type Stdio = [Fd; 3];
 
+/// Bytes of a [`Failure`] on the pipe.
+pub const FRAME: usize = 24;
+
 /// A job child as the supervisor sees it.
 #[derive(Clone, Copy)]
 pub struct Job {
     pub pid: i32,
     pub pidfd: Fd,
-    /// Carries a [`Failure`], or reaches end-of-file when the program is executed.
+    /// Carries frames, each a [`Failure`] or the step that is next, and reaches end-of-file when
+    /// the program is executed.
     pub failure: Fd,
     /// Opened when the child's root is in place.
     pub root: Gate,
@@ -45,7 +49,20 @@ impl Gate {
     }
 }
 
-/// The failure in a frame that the child wrote.
+fn write_frame(to: Fd, Failure { stage, index, errno }: Failure) {
+    let mut frame = [0u8; FRAME];
+    frame[..8].copy_from_slice(&(stage as u64).to_ne_bytes());
+    frame[8..16].copy_from_slice(&index.to_ne_bytes());
+    frame[16..].copy_from_slice(&(errno as u64).to_ne_bytes());
+    let _ = sys::write(to, &frame);
+}
+
+/// Says which step is next: an outer filter may kill this process for it.
+fn note(to: Fd, stage: Stage) {
+    write_frame(to, Failure { stage, index: 0, errno: 0 });
+}
+
+/// The failure in a frame that the child wrote; its errno is 0 when it only says what is next.
 pub fn decode(frame: &[u8]) -> Failure {
     let word = |i: usize| {
         let bytes = frame.get(i * 8..).and_then(|rest| rest.first_chunk::<8>());
@@ -90,21 +107,16 @@ pub fn start(
             let run = || {
                 prepare(plan, groups, stdio)?;
                 pass(root_end).at(Stage::Init)?;
-                confine(plan, ready, gate_end)?;
+                confine(plan, ready, gate_end, failure_end)?;
+                // Tells an exec from a death: both close the pipe.
+                note(failure_end, Stage::Exec);
                 if plan.has(flag::PROBE) {
-                    let _ = sys::write(failure_end, b"1");
                     sys::exit(0);
                 }
-                // Tells an exec from a death: both close the pipe.
-                let _ = sys::write(failure_end, b"1");
                 execute(plan)
             };
-            if let Err(Failure { stage, index, errno }) = run() {
-                let mut frame = [0u8; 24];
-                frame[..8].copy_from_slice(&(stage as u64).to_ne_bytes());
-                frame[8..16].copy_from_slice(&index.to_ne_bytes());
-                frame[16..].copy_from_slice(&(errno as u64).to_ne_bytes());
-                let _ = sys::write(failure_end, &frame);
+            if let Err(failure) = run() {
+                write_frame(failure_end, failure);
             }
             sys::exit(127)
         }
@@ -135,19 +147,35 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
 }
 
 /// Gives up everything that the program must not have; the filter comes last.
-fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd) -> Result<(), Failure> {
+fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), Failure> {
     take_identity(plan)?;
     if !plan.has(flag::NAMESPACES) {
         // No PID 1 takes the job with it when the supervisor dies. After the change of ids, which
         // would clear it.
-        sys::prctl(PR_SET_PDEATHSIG, SIGKILL).at(Stage::SetIds)?;
+        let tied = sys::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if !plan.has(flag::OWN_USER) {
+            // The caller of a user's only job finds what is left by the user.
+            tied.at(Stage::SetIds)?;
+        }
     }
     // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
     // creator's limit, so this one is set inside.
     set_rlimits(plan, |resource| resource == RLIMIT_NPROC)?;
-    sys::capset_empty().at(Stage::Capabilities)?;
-    sys::prctl(PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    let reached = |stage: Stage| {
+        if plan.has(flag::PROBE) {
+            note(failure, stage);
+        }
+    };
+    if plan.has(flag::CAPABILITIES) {
+        reached(Stage::Capabilities);
+        sys::capset_empty().at(Stage::Capabilities)?;
+    }
+    if plan.has(flag::NO_NEW_PRIVS) {
+        reached(Stage::NoNewPrivs);
+        sys::prctl(PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    }
     if plan.has(flag::LANDLOCK) {
+        reached(Stage::Landlock);
         landlock(plan)?;
     }
     sys::chdir(plan.cwd).at(Stage::Chdir)?;
@@ -159,6 +187,7 @@ fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd) -> Result<(), Failure> {
     pass(gate).at(Stage::Init)?;
     sys::close_range(3, true).at(Stage::Stdio)?;
     if plan.has(flag::SECCOMP) {
+        reached(Stage::Seccomp);
         sys::seccomp_filter(plan.seccomp).at(Stage::Seccomp)?;
     }
     Ok(())

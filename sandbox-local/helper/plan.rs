@@ -148,6 +148,9 @@ pub struct Plan {
     /// How often usage is summed where no cgroup does it.
     pub watch_ns: u64,
     pub hostname: &'static [u8],
+    /// A folder whose file system only the job fills, and how many bytes it may; empty for none.
+    pub scratch: &'static CStr,
+    pub scratch_limit: u64,
     pub cwd: &'static CStr,
     pub root: List<RootStep>,
     pub cgroups: List<Cgroup>,
@@ -180,6 +183,8 @@ impl Plan {
             page_size: c.word()?,
             watch_ns: c.word()?,
             hostname: c.bytes()?,
+            scratch: c.string()?,
+            scratch_limit: c.word()?,
             cwd: c.string()?,
             root: c.list(root_step)?,
             cgroups: c.list(cgroup)?,

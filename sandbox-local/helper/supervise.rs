@@ -2,13 +2,13 @@
 
 use crate::cgroup::Cgroups;
 use crate::init::{self, Init};
-use crate::job::{self, Job};
+use crate::job::{self, FRAME, Job};
 use crate::plan::Plan;
 use crate::protocol::{GO, MESSAGE_WORDS, Stage, cause, flag, kind, report};
 use crate::sys::{
     self, AT_FDCWD, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
 };
-use crate::tree::{self, Scope};
+use crate::tree::{self, OwnUser, Scope};
 use crate::{At, CONTROL, Failure, namespaces, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -47,14 +47,16 @@ pub fn run() -> Result<(), Failure> {
             tell(&[kind::READY], &[workspace, init.pidfd]);
             Supervisor::new(&plan, &groups, Some(init), job)?.supervise()
         } else {
-            sys::prctl(PR_SET_CHILD_SUBREAPER, 1).at(Stage::Subreaper)?;
+            if !plan.has(flag::OWN_USER) {
+                sys::prctl(PR_SET_CHILD_SUBREAPER, 1).at(Stage::Subreaper)?;
+            }
             let job = job.insert(job::start(&plan, &groups, stdio, None)?);
             job.root.open();
             Supervisor::new(&plan, &groups, None, job)?.supervise()
         }
     })();
     if result.is_err() {
-        end(init.as_ref(), job.as_ref(), true);
+        end(scope(&plan), init.as_ref(), job.as_ref(), true);
     }
     match result {
         Ok(mut words) => {
@@ -71,9 +73,18 @@ pub fn run() -> Result<(), Failure> {
 
 /// Ends what is left of the job and waits until nothing is. Returns the end of the main process
 /// and that of the rest.
-fn end(init: Option<&Init>, job: Option<&Job>, kill_main: bool) -> (Waited, Waited) {
+fn end(
+    scope: Scope,
+    init: Option<&Init>,
+    job: Option<&Job>,
+    kill_main: bool,
+) -> (Waited, Waited) {
     let Some(init) = init else {
-        return tree::end_descendants(job.map_or(0, |job| job.pid), kill_main);
+        let main = job.map_or(0, |job| job.pid);
+        return match scope {
+            Scope::User(user) => (tree::end_user(user, main, kill_main), Waited::default()),
+            _ => tree::end_descendants(main, kill_main),
+        };
     };
     if kill_main {
         let _ = sys::pidfd_kill(init.pidfd);
@@ -83,6 +94,17 @@ fn end(init: Option<&Init>, job: Option<&Job>, kill_main: bool) -> (Waited, Wait
     let main = job.map(|job| sys::wait(job.pid).unwrap_or_default()).unwrap_or_default();
     let _ = sys::pidfd_kill(init.pidfd);
     (main, sys::wait(init.pid).unwrap_or_default())
+}
+
+/// Where the job's processes are found.
+fn scope(plan: &Plan) -> Scope {
+    if plan.has(flag::NAMESPACES) {
+        Scope::Namespace
+    } else if plan.has(flag::OWN_USER) {
+        Scope::User(OwnUser { uid: plan.caller_uid, caller: sys::getppid() as u64 })
+    } else {
+        Scope::Descendants
+    }
 }
 
 fn receive_plan() -> sys::Result<(Plan, [Fd; MAX_FDS])> {
@@ -117,8 +139,10 @@ struct Supervisor<'a> {
     fds: [PollFd; watch::COUNT],
     /// The file systems that the job can fill; their content is memory.
     tmpfs: [Fd; 3],
-    /// The job child is about to execute the program.
-    executing: bool,
+    /// A file system that nobody else fills, and what was used of it before the job.
+    scratch: Option<(Fd, u64)>,
+    /// The last step that the job child said is next.
+    reached: Stage,
     started_ns: Option<u64>,
     memory_peak: u64,
     /// The highest CPU time seen by looking.
@@ -157,13 +181,17 @@ impl<'a> Supervisor<'a> {
                 Some(_) => [directory(c"/work"), directory(c"/tmp"), directory(c"/dev/shm")],
                 None => [-1; 3],
             },
-            scope: if init.is_some() { Scope::Namespace } else { Scope::Descendants },
+            scratch: (!plan.scratch.is_empty()).then(|| {
+                let fd = directory(plan.scratch);
+                (fd, sys::fullness(fd).used)
+            }),
+            scope: scope(plan),
             plan,
             groups,
             init,
             job,
             timer,
-            executing: false,
+            reached: Stage::Fork,
             started_ns: None,
             memory_peak: 0,
             cpu_seen: 0,
@@ -183,7 +211,7 @@ impl<'a> Supervisor<'a> {
         // What dies with its namespace is reaped by the kernel, which adds its CPU time to
         // nobody's: where no cgroup counts, look before the kill.
         self.cpu_seen = self.cpu_seen.max(self.cpu_us());
-        let (main, rest) = end(self.init, Some(self.job), cause != cause::EXIT);
+        let (main, rest) = end(self.scope, self.init, Some(self.job), cause != cause::EXIT);
         Ok(self.report(cause, main, rest, ended_ns))
     }
 
@@ -239,17 +267,21 @@ impl<'a> Supervisor<'a> {
 
     /// The job child executed the program, or says why it could not, or died on the way.
     fn note_start(&mut self) -> Result<(), Failure> {
-        let mut frame = [0u8; 32];
+        let mut frame = [0u8; FRAME];
         let length = sys::read(self.job.failure, &mut frame).at(Stage::Exec)?;
-        if length >= 24 {
-            return Err(job::decode(&frame[length - 24..length]));
-        }
-        if length == 1 {
-            self.executing = true;
+        if length == FRAME {
+            let failure = job::decode(&frame);
+            if failure.errno != 0 {
+                return Err(failure);
+            }
+            self.reached = failure.stage;
             return Ok(());
         }
-        if !self.executing {
-            return Err(sys::EAGAIN).at(Stage::Fork);
+        if self.reached != Stage::Exec {
+            // A child that died without a word was killed by the step that it had announced, or,
+            // before all of those, by whatever ends processes on a host in need.
+            let errno = if self.reached == Stage::Fork { sys::EAGAIN } else { sys::EPERM };
+            return Err(errno).at(self.reached);
         }
         sys::close(self.job.failure);
         self.fds[watch::START].fd = -1;
@@ -284,6 +316,11 @@ impl<'a> Supervisor<'a> {
             if used > self.plan.memory_limit {
                 return Some(cause::MEMORY);
             }
+        }
+        if let Some((fd, before)) = self.scratch
+            && sys::fullness(fd).used.saturating_sub(before) > self.plan.scratch_limit
+        {
+            return Some(cause::DISK);
         }
         let cpu = self.cpu_us();
         self.cpu_seen = self.cpu_seen.max(cpu);

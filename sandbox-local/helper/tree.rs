@@ -3,25 +3,54 @@
 use core::ffi::CStr;
 
 use crate::sys::{self, AT_FDCWD, Fd, O_CLOEXEC, O_DIRECTORY, O_RDONLY, Waited};
-use crate::text::{Text, parse};
+use crate::text::{Text, parse, value_of};
 
 /// Descendants beyond this many are not counted; they are killed all the same.
 const MOST: usize = 2048;
 
 /// Where the job's processes are found.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Scope {
     /// In `/proc`, which shows nothing but the job's pid namespace.
     Namespace,
     /// Among this process's descendants: it is their subreaper, so none can leave.
     Descendants,
+    /// Among all processes of the user, which is nobody's but the job's.
+    User(OwnUser),
+}
+
+/// A user whose processes are the job's, except this one and the caller.
+#[derive(Clone, Copy)]
+pub struct OwnUser {
+    pub uid: u64,
+    pub caller: u64,
+}
+
+impl OwnUser {
+    fn owns(self, pid: u64) -> bool {
+        // PID 1 cannot be killed, and is not the job's.
+        if pid <= 1 || pid == self.caller || pid == sys::getpid() as u64 {
+            return false;
+        }
+        // The owner of the folder says nothing: that of a process which is not dumpable is root.
+        let mut buffer = [0u8; 512];
+        value_of(read_of(pid, b"/status", &mut buffer), b"Uid:") == Some(self.uid)
+    }
 }
 
 impl Scope {
     /// Calls `visit` with each process of the job.
     pub fn for_each(self, mut visit: impl FnMut(u64)) {
-        if self == Self::Namespace {
-            return for_each_in_proc(visit);
+        match self {
+            Self::Namespace => return for_each_in_proc(visit),
+            Self::User(user) => {
+                return for_each_in_proc(|pid| {
+                    if user.owns(pid) {
+                        visit(pid);
+                    }
+                });
+            }
+            Self::Descendants => {}
         }
         let mut known = [0u64; MOST];
         known[0] = sys::getpid() as u64;
@@ -67,6 +96,24 @@ pub fn end_descendants(main: i32, kill_main: bool) -> (Waited, Waited) {
             Ok(waited) => rest.cpu_us += waited.cpu_us,
         }
     }
+}
+
+/// Kills every process of the user and waits for `main`. What forks faster than this looks is
+/// the caller's to end, with a signal to all at once.
+pub fn end_user(user: OwnUser, main: i32, kill_main: bool) -> Waited {
+    let mut end = Waited::default();
+    if !kill_main {
+        end = sys::wait(main).unwrap_or_default();
+    }
+    for_each_in_proc(|pid| {
+        if user.owns(pid) {
+            let _ = sys::kill(pid as i32);
+        }
+    });
+    if kill_main {
+        end = sys::wait(main).unwrap_or_default();
+    }
+    end
 }
 
 fn parent_of(pid: u64) -> u64 {

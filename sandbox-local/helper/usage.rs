@@ -33,10 +33,7 @@ pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd]) -> u64 {
     let files: u64 = tmpfs.iter().map(|fd| sys::fullness(*fd).used).sum();
     let mut resident = files;
     scope.for_each(|pid| {
-        let mut buffer = [0u8; 256];
-        let statm = read_of(pid, b"/statm", &mut buffer);
-        let pages = statm.split(|b| *b == b' ').nth(1).and_then(parse).unwrap_or(0);
-        resident = resident.saturating_add(pages.saturating_mul(plan.page_size));
+        resident = resident.saturating_add(resident_of(pid, plan));
     });
     if resident < plan.memory_limit {
         return resident;
@@ -45,10 +42,22 @@ pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd]) -> u64 {
     scope.for_each(|pid| {
         let mut buffer = [0u8; 2048];
         let rollup = read_of(pid, b"/smaps_rollup", &mut buffer);
+        if rollup.is_empty() {
+            // A process that made itself unreadable counts in full.
+            anonymous = anonymous.saturating_add(resident_of(pid, plan));
+            return;
+        }
         let bytes = |key| value_of(rollup, key).unwrap_or(0).saturating_mul(1024);
         anonymous = anonymous.saturating_add(bytes(b"Pss_Anon:"));
         shared = shared.saturating_add(bytes(b"Pss_Shmem:"));
     });
     // A mapped file of a tmpfs is in both sums, an anonymous shared mapping only in the second.
     anonymous.saturating_add(files.max(shared))
+}
+
+fn resident_of(pid: u64, plan: &Plan) -> u64 {
+    let mut buffer = [0u8; 256];
+    let statm = read_of(pid, b"/statm", &mut buffer);
+    let pages = statm.split(|b| *b == b' ').nth(1).and_then(parse).unwrap_or(0);
+    pages.saturating_mul(plan.page_size)
 }

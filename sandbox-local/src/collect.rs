@@ -27,6 +27,10 @@ const MAX_DEPTH: usize = 64;
 /// Skipped entries beyond this are only counted.
 const MAX_SKIPPED: usize = 1000;
 const CHUNK: usize = 256 * 1024;
+/// Files up to this size are read at once, so that thousands of them need no descriptors.
+const SMALL: u64 = 16 * 1024;
+/// Bytes of small files that are kept in memory; later ones keep a descriptor each.
+const SMALL_ROOM: u64 = 16 << 20;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -86,6 +90,7 @@ pub(crate) fn collect(workspace: &OwnedFd, job: &JobSpec, inputs: &Stamps) -> Co
         inputs,
         found: Collection::default(),
         room: job.limits.artifacts.as_u64(),
+        small_room: SMALL_ROOM,
         unlisted: 0,
     };
     walk.run(workspace);
@@ -102,6 +107,7 @@ struct Walk<'a> {
     inputs: &'a Stamps,
     found: Collection,
     room: u64,
+    small_room: u64,
     unlisted: u64,
 }
 
@@ -199,11 +205,19 @@ impl Walk<'_> {
             let why = format!("{size} bytes, but {room} are left of the cap of {cap}");
             return self.skip(path, why);
         }
-        match digest(&file, size) {
-            Ok(sha256) => {
-                self.room -= size;
+        let artifact = if size <= SMALL && self.small_room >= size {
+            self.small_room -= size;
+            read_small(&file, size).map(|bytes| Artifact::from_bytes(rel, bytes))
+        } else {
+            digest(&file, size).map(|sha256| {
                 let content = Arc::new(FileContent { file: Arc::new(file), size });
-                self.found.artifacts.push(Artifact::new(rel, size, sha256, content));
+                Artifact::new(rel, size, sha256, content)
+            })
+        };
+        match artifact {
+            Ok(artifact) => {
+                self.room -= size;
+                self.found.artifacts.push(artifact);
             }
             Err(error) => self.skip(path, format!("unreadable: {error}")),
         }
@@ -216,6 +230,12 @@ impl Walk<'_> {
         }
         self.found.skipped.push(Skipped { path: path.to_owned(), reason: reason.into() });
     }
+}
+
+fn read_small(file: &File, size: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; size as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.into())
 }
 
 fn open_beneath(dir: impl AsFd, name: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {

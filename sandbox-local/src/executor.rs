@@ -12,6 +12,7 @@ use sandbox_core::{
 };
 
 use crate::cgroup::{self, Parent};
+use crate::exclusive::Exclusive;
 use crate::helper::Helper;
 use crate::host::Host;
 use crate::interpreter::{self, Interpreter};
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) parents: Vec<Parent>,
     pub(crate) report: ProbeReport,
     runtimes: BTreeMap<String, Found>,
+    pub(crate) exclusive: Option<Exclusive>,
 }
 
 /// An interpreter, or the reason why it cannot be used.
@@ -53,6 +55,7 @@ pub struct LocalBuilder {
     runtimes: BTreeMap<String, Runtime>,
     rootfs: Option<PathBuf>,
     cgroups: bool,
+    exclusive: Option<PathBuf>,
 }
 
 impl LocalBuilder {
@@ -72,6 +75,17 @@ impl LocalBuilder {
     /// reported as degraded.
     pub fn without_cgroups(mut self) -> Self {
         self.cgroups = false;
+        self
+    }
+
+    /// Gives this process's user and the folder `scratch` over to jobs: they run one at a time,
+    /// and after each, **every other process of the user is killed and everything in `scratch` is
+    /// removed**. Jobs then need no namespaces to leave nothing behind.
+    ///
+    /// [`build`](Self::build) refuses unless this process is the only one of its user, and that
+    /// is not root.
+    pub fn exclusive(mut self, scratch: impl AsRef<Path>) -> Self {
+        self.exclusive = Some(scratch.as_ref().to_owned());
         self
     }
 
@@ -104,19 +118,31 @@ impl LocalBuilder {
             (name.clone(), found.map_err(|error| error.to_string()))
         };
         let runtimes: BTreeMap<_, Found> = self.runtimes.iter().map(find).collect();
+        let exclusive = self.exclusive.as_deref().map(Exclusive::claim).transpose()?;
         let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
         let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
-        let probed = probe::probe(&host, parents, attempt).await?;
+        let probed = probe::probe(&host, parents, exclusive.is_some(), attempt).await?;
         let counted_memory = probed.parents.iter().any(|parent| parent.memory);
         // Without namespaces the filter is what denies the network.
         let namespaces = probed.flags & flag::NAMESPACES != 0;
+        if !namespaces && !host.changes_ids {
+            // Not hidden is not refused here: the layer says already that it is weaker.
+            let _ = helper.hide();
+        }
+        // Files are counted, and without a user of its own also bytes, by file systems that only
+        // namespaces give.
+        let counted = |kind: &LimitKind| match kind {
+            LimitKind::Files => namespaces,
+            LimitKind::Workspace => namespaces || exclusive.is_some(),
+            _ => true,
+        };
         let filter = |internet| seccomp::compile(Policy { counted_memory, internet, namespaces });
         let seccomp = [filter(namespaces), filter(true)];
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
             .with_enforcement(probed.report.enforcement.clone())
-            .with_limits(LimitKind::ALL.iter().copied())
+            .with_limits(LimitKind::ALL.iter().copied().filter(counted))
             .with_networks([Network::Denied, Network::Host])
             .with_files();
         let shared = Shared {
@@ -128,6 +154,7 @@ impl LocalBuilder {
             parents: probed.parents,
             report: probed.report,
             runtimes,
+            exclusive,
         };
         Ok(LocalExecutor { shared: Arc::new(shared), capabilities })
     }
@@ -146,7 +173,23 @@ impl LocalExecutor {
     /// Settings to change before the executor is made.
     pub fn builder() -> LocalBuilder {
         let runtimes = Runtime::defaults().map(|runtime| (runtime.name.clone(), runtime));
-        LocalBuilder { runtimes: runtimes.into(), rootfs: None, cgroups: true }
+        LocalBuilder { runtimes: runtimes.into(), rootfs: None, cgroups: true, exclusive: None }
+    }
+
+    /// Ends every other process of the user and empties the folder that
+    /// [`LocalBuilder::exclusive`] gave over to jobs, once the running job has ended. Each job
+    /// does the same; this is for what comes between.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] with [`Layer::Cleanup`](sandbox_core::Layer::Cleanup) and what is
+    /// left.
+    pub async fn sweep(&self) -> Result<()> {
+        let _turn = match &self.shared.exclusive {
+            Some(exclusive) => Some(exclusive.turn().await?),
+            None => None,
+        };
+        self.shared.sweep().await
     }
 
     /// What this host allows, as found when the executor was made.
@@ -159,6 +202,15 @@ impl Shared {
     /// The filter for a job with that network.
     pub(crate) fn seccomp(&self, network: Network) -> &[u8] {
         &self.seccomp[usize::from(network == Network::Host)]
+    }
+
+    /// Ends and removes what is left of jobs, where that can be told; jobs must not be running.
+    pub(crate) async fn sweep(&self) -> Result<()> {
+        let Some(exclusive) = self.exclusive.clone() else { return Ok(()) };
+        run::blocking(move || exclusive.sweep()).await?.map_err(|left| {
+            Error::new(ErrorKind::Refused, "clean up", format!("{left}; start afresh"))
+                .with_layer(sandbox_core::Layer::Cleanup)
+        })
     }
 
     /// A number for the next job, unique in this process.

@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use sandbox_core::{Error, ErrorKind, Layer};
 
@@ -35,6 +35,13 @@ impl Helper {
             Err(memfd) => unnamed_file().map_err(|file| refused(memfd, &file))?,
         };
         Ok(Self { program })
+    }
+
+    /// Makes helpers unreadable to processes of their own user: the kernel marks a process whose
+    /// program its user cannot read as not dumpable. Not where the helper writes id maps, which
+    /// such a process may not.
+    pub(crate) fn hide(&self) -> nix::Result<()> {
+        fchmod(&self.program, Mode::from_bits_truncate(0o111))
     }
 
     /// Starts a helper whose standard input is its end of the control socket.
@@ -71,13 +78,17 @@ impl Process {
     /// ends within milliseconds. Kills it when it does not.
     pub(crate) async fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let folder = self.folder.take();
-            let wait = move || {
-                wait_or_kill(&mut child);
-                drop(folder);
-            };
             // A runtime that is shutting down leaves the wait to its blocking threads.
-            let _ = tokio::task::spawn_blocking(wait).await;
+            let _ = tokio::task::spawn_blocking(move || wait_or_kill(&mut child)).await;
+        }
+    }
+
+    /// Waits for the helper and removes the job's folder.
+    pub(crate) async fn discard(mut self) {
+        self.reap().await;
+        let folder = self.folder.take();
+        if folder.is_some() {
+            let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
         }
     }
 }

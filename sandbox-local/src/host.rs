@@ -67,15 +67,6 @@ impl Host {
         (id, id)
     }
 
-    /// Tasks of the user `uid` on this machine, which a limit of the user's processes counts.
-    pub(crate) fn tasks_of(uid: u32) -> u64 {
-        use std::os::unix::fs::MetadataExt as _;
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let own = entries.filter(|entry| entry.metadata().is_ok_and(|m| m.uid() == uid));
-        own.map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, Iterator::count) as u64)
-            .sum()
-    }
-
     /// To whom the application gives the job's files, where that is somebody else.
     pub(crate) fn owner_of(&self, job_ids: (u32, u32), namespaces: bool) -> Option<(u32, u32)> {
         let gives = if namespaces { self.privileged } else { self.changes_ids };

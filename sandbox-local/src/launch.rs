@@ -19,7 +19,7 @@ use crate::plan::Plan;
 use crate::protocol::flag;
 use crate::pump;
 use crate::seccomp::{self, Policy};
-use crate::{command, landlock};
+use crate::{command, landlock, user};
 
 /// Longest time from the helper's spawn to the program's execution, input files aside.
 pub(crate) const STARTUP: Duration = Duration::from_secs(20);
@@ -159,8 +159,9 @@ pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str
         // A cgroup refuses first, because it also says that it did.
         16
     } else if plan.flags & (flag::NAMESPACES | flag::PRIVILEGED) == 0 {
-        // The job is the application's user, whose other processes count too.
-        Host::tasks_of(host.uid)
+        // The job is the application's user, whose other processes count too, the helper among
+        // them.
+        user::tasks(host.uid).iter().map(|task| task.threads).sum::<u64>() + 1
     } else {
         0
     };
@@ -171,9 +172,13 @@ pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str
 }
 
 /// Makes a workspace on the host and confines the plan to it.
-pub(crate) fn host_folder(plan: &mut Plan, owner: Option<(u32, u32)>) -> Result<HostFolder> {
-    let folder = HostFolder::make(owner).map_err(|error| {
-        let message = format!("cannot make a folder in TMPDIR: {error}");
+pub(crate) fn host_folder(
+    plan: &mut Plan,
+    parent: &Path,
+    owner: Option<(u32, u32)>,
+) -> Result<HostFolder> {
+    let folder = HostFolder::make(parent, owner).map_err(|error| {
+        let message = format!("cannot make a folder in {}: {error}", parent.display());
         Error::new(ErrorKind::HostExhausted, "make workspace", message).with_source(error)
     })?;
     let root = std::mem::take(&mut plan.root);

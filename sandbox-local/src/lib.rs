@@ -48,6 +48,7 @@ mod cgroup;
 mod channel;
 mod collect;
 mod command;
+mod exclusive;
 mod executor;
 mod fd;
 mod folder;
@@ -65,7 +66,9 @@ mod protocol;
 mod pump;
 mod run;
 mod seccomp;
+mod user;
 mod verdict;
+mod wipe;
 
 pub use executor::{LocalBuilder, LocalExecutor};
 pub use probe::{Finding, ProbeReport};

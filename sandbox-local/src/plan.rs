@@ -38,6 +38,10 @@ pub(crate) struct Plan {
     pub(crate) page_size: u64,
     pub(crate) watch_ns: u64,
     pub(crate) hostname: String,
+    /// With [`flag::OWN_USER`](crate::protocol::flag::OWN_USER): a folder whose file system only
+    /// the job fills, and how many bytes it may.
+    pub(crate) scratch: String,
+    pub(crate) scratch_limit: u64,
     pub(crate) cwd: String,
     pub(crate) root: Vec<RootStep>,
     pub(crate) cgroups: Vec<CgroupPlan>,
@@ -76,6 +80,8 @@ impl Plan {
             w.word(word);
         }
         w.bytes(self.hostname.as_bytes());
+        w.bytes(self.scratch.as_bytes());
+        w.word(self.scratch_limit);
         w.bytes(self.cwd.as_bytes());
         w.list(&self.root, |w, step| {
             w.word(step.op as u64);

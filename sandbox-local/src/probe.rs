@@ -40,14 +40,20 @@ pub(crate) const DEFAULT_REQUIRED: [Layer; 18] = [
 ];
 
 /// Layers that a set-up can do without, and the switch of each.
-const OPTIONAL: [(Layer, u64); 6] = [
+const OPTIONAL: [(Layer, u64); 8] = [
     (Layer::User, flag::USER),
     (Layer::Network, flag::NET),
     (Layer::Ipc, flag::IPC),
     (Layer::Uts, flag::UTS),
     (Layer::Landlock, flag::LANDLOCK),
     (Layer::Seccomp, flag::SECCOMP),
+    (Layer::NoNewPrivs, flag::NO_NEW_PRIVS),
+    (Layer::Capabilities, flag::CAPABILITIES),
 ];
+
+/// What a process can do to itself, without a namespace.
+const WITHOUT_NAMESPACES: u64 =
+    flag::LANDLOCK | flag::SECCOMP | flag::NO_NEW_PRIVS | flag::CAPABILITIES;
 
 /// A layer that this host does not give, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +132,7 @@ pub(crate) struct Probed {
 pub(crate) async fn probe<F>(
     host: &Host,
     mut parents: Vec<Parent>,
+    exclusive: bool,
     attempt: impl Fn(u64, Vec<Parent>) -> F,
 ) -> Result<Probed, Error>
 where
@@ -167,9 +174,10 @@ where
             flags &= !bit;
         } else if flags & flag::NAMESPACES != 0 {
             // What a process can take from itself is left.
-            flags &= flag::LANDLOCK | flag::SECCOMP;
+            flags &= WITHOUT_NAMESPACES;
             flags |= if host.changes_ids { flag::PRIVILEGED } else { 0 };
-            findings.extend(without_namespaces(&finding));
+            flags |= if exclusive { flag::OWN_USER } else { 0 };
+            findings.extend(without_namespaces(&finding, exclusive));
             continue;
         } else {
             fatal = Some(finding);
@@ -228,11 +236,22 @@ const NAMESPACED: [(Layer, &str); 11] = [
     (Layer::SupervisorHidden, "the job can see its supervisor"),
 ];
 
+/// Layers that hold without namespaces where user and folder are the job's alone: the kernel
+/// limits the user's processes, and everything of the user and in the folder goes after each job.
+const EXCLUSIVE: [Layer; 3] = [Layer::Processes, Layer::PrivateTmp, Layer::Cleanup];
+
 /// The step that failed comes first: it is what a refusal names.
-fn without_namespaces(cause: &Finding) -> Vec<Finding> {
+fn without_namespaces(cause: &Finding, exclusive: bool) -> Vec<Finding> {
     let mut findings = vec![cause.clone()];
     for (layer, instead) in NAMESPACED {
-        if layer != cause.layer {
+        if layer != cause.layer && !(exclusive && EXCLUSIVE.contains(&layer)) {
+            let instead = match layer {
+                Layer::Disk if exclusive => "a watcher looks every 10 ms",
+                Layer::SupervisorHidden if exclusive => {
+                    "the job can signal its supervisor, but not read it"
+                }
+                _ => instead,
+            };
             let step = format!("{} ({instead})", cause.step);
             findings.push(Finding { layer, step, ..cause.clone() });
         }

@@ -135,6 +135,13 @@ pub mod flag {
     pub const NAMESPACES: u64 = 1 << 11;
     /// Stop where the program would be executed: only shows what the host allows.
     pub const PROBE: u64 = 1 << 10;
+    /// Set no_new_privs.
+    pub const NO_NEW_PRIVS: u64 = 1 << 12;
+    /// Empty the capability sets.
+    pub const CAPABILITIES: u64 = 1 << 13;
+    /// Without namespaces: the job's user is the caller's and nobody else's, so every process of
+    /// it but the caller and the helper is the job's.
+    pub const OWN_USER: u64 = 1 << 14;
 }
 
 /// Caller to helper: inputs are in place, execute the job.
@@ -201,4 +208,6 @@ pub mod cause {
     pub const MEMORY: u64 = 3;
     /// The caller said so, or is gone.
     pub const KILLED: u64 = 4;
+    /// The bytes of the workspace and `/tmp`, where no file system of the job's own limits them.
+    pub const DISK: u64 = 5;
 }

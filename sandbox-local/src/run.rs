@@ -9,7 +9,7 @@ use sandbox_core::{
     Capture, Content, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer,
     LayerState, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use crate::channel::{Control, Message, SetupFailure};
@@ -50,6 +50,14 @@ pub(crate) async fn start(
 ) -> Result<Execution> {
     let since = Instant::now();
     let number = Shared::next_job();
+    let turn = match &shared.exclusive {
+        None => None,
+        Some(exclusive) => {
+            let turn = exclusive.turn().await?;
+            shared.sweep().await?;
+            Some(turn)
+        }
+    };
     let limits = &job.limits;
     let mut sources = inputs::open(&job.files)?;
     let stdin = match &job.stdin {
@@ -90,7 +98,15 @@ pub(crate) async fn start(
     let filter = shared.seccomp(job.network);
     let mut plan = base_plan(&shared.host, flags, ids, limits, filter);
     plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, limits, ids);
-    let folder = if namespaces { None } else { Some(host_folder(&mut plan, owner)?) };
+    let parent = match &shared.exclusive {
+        Some(exclusive) => exclusive.scratch().to_owned(),
+        None => std::env::temp_dir(),
+    };
+    let folder = if namespaces { None } else { Some(host_folder(&mut plan, &parent, owner)?) };
+    if !namespaces && shared.exclusive.is_some() {
+        plan.scratch = parent.to_string_lossy().into_owned();
+        plan.scratch_limit = limits.workspace.as_u64();
+    }
     let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
     let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
     let group = cgroup::name(number);
@@ -106,8 +122,16 @@ pub(crate) async fn start(
     let startup = since.elapsed();
 
     let (execution, driver) = Execution::channel();
-    let running =
-        Running { shared: Arc::clone(&shared), job, sandbox, stamps, enforcement, startup, group };
+    let running = Running {
+        shared: Arc::clone(&shared),
+        job,
+        sandbox,
+        stamps,
+        enforcement,
+        startup,
+        group,
+        turn,
+    };
     tokio::spawn(running.drive(driver, streams, stdin));
     Ok(execution)
 }
@@ -141,7 +165,7 @@ impl Setup<'_> {
                 Ok(other) => return Err(self.unexpected(&other)),
                 Err(error) => {
                     drop(control);
-                    process.reap().await;
+                    process.discard().await;
                     return Err(error);
                 }
             },
@@ -247,7 +271,9 @@ impl Setup<'_> {
 }
 
 /// Runs work that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Error::new(ErrorKind::Backend, "run blocking work", error.to_string()).with_may_have_run()
     })
@@ -262,6 +288,8 @@ struct Running {
     enforcement: Enforcement,
     startup: Duration,
     group: String,
+    /// Held until nothing of the job is left, where jobs run one at a time.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Running {
@@ -295,7 +323,10 @@ impl Running {
         }
         let result = match report {
             Ok((report, over)) => self.outcome(report, over, stdout, stderr).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                let _ = self.shared.sweep().await;
+                Err(error)
+            }
         };
         finish.finish(result);
     }
@@ -370,9 +401,14 @@ impl Running {
         stderr: Capture,
     ) -> Result<Outcome> {
         let since = Instant::now();
-        let Self { job, sandbox, stamps, enforcement, startup, .. } = self;
+        let Self { shared, job, sandbox, stamps, enforcement, startup, turn, .. } = self;
         let Sandbox { control, mut process, workspace, init: _ } = sandbox;
         drop(control);
+        let mut left = Ok(());
+        if let Some(exclusive) = shared.exclusive.clone() {
+            process.reap().await;
+            left = blocking(move || exclusive.end_processes()).await?;
+        }
         let (job, found) = if is_empty(&workspace) {
             (job, Collection::default())
         } else {
@@ -382,9 +418,15 @@ impl Running {
             };
             blocking(collect).await?
         };
-        // The helper has said its last word; the kernel still takes its mounts apart, which
-        // concerns nobody.
-        tokio::spawn(async move { process.reap().await });
+        if let Some(exclusive) = shared.exclusive.clone() {
+            process.discard().await;
+            left = left.and(blocking(move || exclusive.wipe()).await?);
+        } else {
+            // The helper has said its last word; the kernel still takes its mounts apart, which
+            // concerns nobody.
+            tokio::spawn(process.discard());
+        }
+        drop(turn);
         let Collection { artifacts, skipped, over_caps, file_at_size_limit } = found;
         let output = over.map(|stream| OutputEvidence {
             stream: stream.name(),
@@ -401,7 +443,9 @@ impl Running {
         let hit = report.limits_hit(&termination, &known);
         let mut enforcement = enforcement;
         if report.cgroup_left() {
-            let reason = "a cgroup of the job could not be removed".to_owned();
+            left = left.and(Err("a cgroup of the job could not be removed".to_owned()));
+        }
+        if let Err(reason) = left {
             enforcement = enforcement.with(Layer::Cleanup, LayerState::Degraded(reason));
         }
         let mut outcome = Outcome::new(termination, enforcement);

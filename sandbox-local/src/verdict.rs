@@ -73,6 +73,11 @@ impl Report {
                 Termination::WallTime(TimeEvidence { limit: limits.wall, used: self.run() })
             }
             cause::CPU => Termination::CpuTime(cpu()),
+            cause::DISK => Termination::Disk(DiskEvidence {
+                limit_kind: LimitKind::Workspace,
+                limit: limits.workspace,
+                signal: SIGKILL,
+            }),
             cause::KILLED => match &known.output {
                 Some(evidence) => Termination::Output(evidence.clone()),
                 None => Termination::Cancelled,

@@ -1,0 +1,146 @@
+//! Removes what a dead job left.
+//!
+//! Names, depth and modes are hostile, but nothing changes them any more. Paths are never built:
+//! each step is a name in an open folder, so no link is followed and no path is too long. A
+//! folder inside a folder is first moved to the top, so depth costs neither stack nor descriptors.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+const FOLDER: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Empties `folder`, which stays. Returns the names of entries that could not be removed.
+pub(crate) fn empty(folder: &Path) -> nix::Result<Vec<CString>> {
+    let top = open(folder, FOLDER, Mode::empty())?;
+    let mut moved = 0;
+    loop {
+        let mut left = Vec::new();
+        let mut progress = false;
+        for (name, is_folder) in entries(&top)? {
+            let removed = match is_folder {
+                false => unlinkat(top.as_fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir),
+                true => remove_folder(&top, &name, &mut moved),
+            };
+            match removed {
+                Ok(()) | Err(Errno::ENOENT) => progress = true,
+                Err(_) => left.push(name),
+            }
+        }
+        // What was moved to the top is there for the next round.
+        if !progress || left.is_empty() && entries(&top)?.is_empty() {
+            return Ok(left);
+        }
+    }
+}
+
+/// Removes `folder` with everything in it.
+pub(crate) fn remove(folder: &Path) -> nix::Result<()> {
+    let left = empty(folder)?;
+    if left.is_empty() {
+        unlinkat(nix::fcntl::AT_FDCWD, folder, UnlinkatFlags::RemoveDir)
+    } else {
+        Err(Errno::ENOTEMPTY)
+    }
+}
+
+fn remove_folder(top: &OwnedFd, name: &CStr, moved: &mut u64) -> nix::Result<()> {
+    unlock(top, name)?;
+    let folder = openat(top.as_fd(), name, FOLDER, Mode::empty())?;
+    let mut last = Ok(());
+    for (child, is_folder) in entries(&folder)? {
+        let gone = if is_folder {
+            // To move a folder elsewhere is to change its own entry "..".
+            unlock(&folder, &child).and_then(|()| lift(&folder, &child, top, moved))
+        } else {
+            unlinkat(folder.as_fd(), child.as_c_str(), UnlinkatFlags::NoRemoveDir)
+        };
+        last = last.and(gone);
+    }
+    last?;
+    unlinkat(top.as_fd(), name, UnlinkatFlags::RemoveDir)
+}
+
+/// Moves a folder to the top under a name that nobody has.
+fn lift(folder: &OwnedFd, child: &CStr, top: &OwnedFd, moved: &mut u64) -> nix::Result<()> {
+    loop {
+        *moved += 1;
+        let name = format!(".wipe-{moved}");
+        if stat(top, name.as_str()) == Err(Errno::ENOENT) {
+            return renameat(folder.as_fd(), child, top.as_fd(), name.as_str());
+        }
+    }
+}
+
+fn stat<P: ?Sized + nix::NixPath>(folder: &OwnedFd, name: &P) -> nix::Result<FileStat> {
+    fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+/// A job can lock its own folders.
+fn unlock(folder: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    fchmodat(folder.as_fd(), name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)
+        .or_else(|_| fchmodat(folder.as_fd(), name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink))
+}
+
+/// The names in a folder, and which of them are folders.
+fn entries(folder: &OwnedFd) -> nix::Result<Vec<(CString, bool)>> {
+    let mut dir = Dir::openat(folder, ".", FOLDER, Mode::empty())?;
+    let mut found = Vec::new();
+    for entry in dir.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes() == b"." || name.to_bytes() == b".." {
+            continue;
+        }
+        let is_folder = match entry.file_type() {
+            Some(kind) => kind == Type::Directory,
+            None => stat(folder, name)?.st_mode & libc::S_IFMT == libc::S_IFDIR,
+        };
+        found.push((name.to_owned(), is_folder));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use nix::sys::stat::mkdirat;
+
+    use super::*;
+
+    #[test]
+    fn hostile_trees_are_removed_and_nothing_beside_them() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let outside = tempfile::tempdir().expect("tempdir");
+        fs::write(outside.path().join("kept"), "1").expect("write");
+        let top = dir.path().join("top");
+        fs::create_dir(&top).expect("mkdir");
+        symlink(outside.path(), top.join("link")).expect("link");
+        fs::create_dir_all(top.join("locked/inner")).expect("mkdir");
+        fs::write(top.join("locked/inner/file"), "1").expect("write");
+        for folder in ["locked/inner", "locked"] {
+            fs::set_permissions(top.join(folder), Permissions::from_mode(0)).expect("chmod");
+        }
+        // A path far longer than PATH_MAX, beside a name that the wipe itself would choose.
+        let mut folder = open(&top, FOLDER, Mode::empty()).expect("open");
+        let name = "d".repeat(60);
+        for _ in 0..300 {
+            mkdirat(folder.as_fd(), name.as_str(), Mode::S_IRWXU).expect("mkdir");
+            folder = openat(folder.as_fd(), name.as_str(), FOLDER, Mode::empty()).expect("open");
+        }
+        fs::create_dir(top.join(".wipe-1")).expect("mkdir");
+
+        remove(&top).expect("removed");
+        assert!(!top.exists());
+        assert_eq!(fs::read(outside.path().join("kept")).expect("kept"), b"1");
+    }
+}
