@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Enforcement, LimitKind, Network};
+use crate::{Enforcement, Error, ErrorKind, JobSpec, LimitKind, Network, Result};
 
 /// What an executor can do and enforce. The conformance suite checks what it can see from
 /// outside; a backend's own tests attack its layers.
@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub files: bool,
     /// Whether it has sessions.
     pub sessions: bool,
+    /// Whether it honours [`JobSpec::idempotency_key`](crate::JobSpec::idempotency_key).
+    pub idempotency: bool,
 }
 
 impl Capabilities {
@@ -36,6 +38,7 @@ impl Capabilities {
             networks: BTreeSet::new(),
             files: false,
             sessions: false,
+            idempotency: false,
         }
     }
 
@@ -65,6 +68,37 @@ impl Capabilities {
     pub fn with_networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.networks.extend(networks);
         self
+    }
+
+    /// Says that idempotency keys work.
+    #[must_use]
+    pub fn with_idempotency(mut self) -> Self {
+        self.idempotency = true;
+        self
+    }
+
+    /// Refuses what only other backends have.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] with what the job asks for and this backend lacks.
+    pub fn check(&self, job: &JobSpec) -> Result<()> {
+        let unsupported = |what: &str| {
+            let message = format!("backend {} has no {what}", self.backend);
+            Err(Error::new(ErrorKind::Unsupported, "start", message))
+        };
+        if job.idempotency_key.is_some() && !self.idempotency {
+            return unsupported("idempotency; leave out the key, or use one that has");
+        }
+        if !self.networks.contains(&job.network) {
+            let offered: Vec<_> = self.networks.iter().map(|n| format!("{n:?}")).collect();
+            return unsupported(&format!(
+                "network {:?}; it offers {}",
+                job.network,
+                offered.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// Says that input files and artifacts work.

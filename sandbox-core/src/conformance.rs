@@ -107,6 +107,7 @@ suite! {
     an_undeclared_layer_is_refused if any,
     declared_layers_are_in_force if bash,
     sessions_match_their_capability if any,
+    an_idempotency_key_runs_a_job_once_or_is_unsupported if bash,
     cancel_ends_the_job_with_its_output if bash,
     nothing_survives_the_job if bash,
     jobs_at_once_do_not_mix if bash,
@@ -427,6 +428,33 @@ async fn sessions_match_their_capability(executor: &dyn Executor) -> Result<(), 
             Ok(())
         }
     }
+}
+
+async fn an_idempotency_key_runs_a_job_once_or_is_unsupported(
+    executor: &dyn Executor,
+) -> Result<(), Failure> {
+    let unique = format!("{:?}-{}", std::time::SystemTime::now(), std::process::id());
+    let keyed = |script: &'static str| {
+        build(executor, Job::bash(script).idempotency_key(format!("conformance {unique}")))
+    };
+    // Prints something else each time.
+    let script = "cat /proc/sys/kernel/random/uuid";
+    let first = executor.run(keyed(script)?).await;
+    if !executor.capabilities().idempotency {
+        let Err(error) = first else { return Err("not declared, but the job ran".into()) };
+        ensure!(error.kind() == ErrorKind::Unsupported, "kind {:?}", error.kind());
+        return Ok(());
+    }
+    let first = first.map_err(|error| format!("first run: {error}"))?;
+    let again = executor.run(keyed(script)?).await.map_err(|error| format!("again: {error}"))?;
+    ensure!(first.is_success(), "{:?}", first.termination);
+    ensure!(first.stdout == again.stdout, "ran twice: {:?} {:?}", first.stdout, again.stdout);
+    let Err(other) = executor.run(keyed("exit 3")?).await else {
+        return Err("another job ran under the same key".into());
+    };
+    ensure!(other.kind() == ErrorKind::Conflict, "kind {:?}", other.kind());
+    ensure!(!other.may_have_run(), "may_have_run");
+    Ok(())
 }
 
 async fn cancel_ends_the_job_with_its_output(executor: &dyn Executor) -> Result<(), Failure> {

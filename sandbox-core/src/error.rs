@@ -1,38 +1,83 @@
 //! Why a job could not be run.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 
 use serde::Serialize;
 
 use crate::Layer;
 
-/// What went wrong, by what the caller can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ErrorKind {
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// What went wrong, by what the caller can do about it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $($(#[$doc])* #[serde(rename = $name)] $variant,)+ }
+
+        impl ErrorKind {
+            /// The kind's name in JSON.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The kind of that name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// The job itself is wrong: a path, a limit, a name. Correct it.
-    InvalidJob,
+    InvalidJob = "invalid_job",
     /// The backend does not know the runtime. The message lists those it knows.
-    UnknownRuntime,
+    UnknownRuntime = "unknown_runtime",
     /// The program or the interpreter does not exist, or cannot be executed, in the sandbox.
-    ProgramNotFound,
+    ProgramNotFound = "program_not_found",
     /// The backend cannot do what was asked; see its [`Capabilities`](crate::Capabilities).
-    Unsupported,
+    Unsupported = "unsupported",
     /// A required layer cannot be enforced here. The error names the layer and the remedy.
-    Refused,
+    Refused = "refused",
     /// The job waited for its turn longer than its queue deadline.
-    QueueTimeout,
+    QueueTimeout = "queue_timeout",
     /// An input file could not be read, or did not fit into the workspace.
-    Input,
+    Input = "input",
     /// The host has run out of something: processes, descriptors, disk.
-    HostExhausted,
+    HostExhausted = "host_exhausted",
+    /// The platform has no room for the job now.
+    Throttled = "throttled",
+    /// The caller's credentials do not allow it. The message names the action.
+    AccessDenied = "access_denied",
+    /// Something of the backend's does not exist: a function, a bucket.
+    NotFound = "not_found",
+    /// The backend is set up wrongly: tenancy, keys, image.
+    Misconfigured = "misconfigured",
+    /// The platform could not start what runs jobs.
+    InitFailed = "init_failed",
+    /// The platform ended the job's surroundings at its own deadline.
+    PlatformTimeout = "platform_timeout",
+    /// The platform ended the job's surroundings for their use of memory.
+    PlatformMemory = "platform_memory",
+    /// What runs jobs ended during the job. The job may have killed it.
+    RunnerExited = "runner_exited",
+    /// The answer was too long for the platform.
+    AnswerTooLarge = "answer_too_large",
+    /// The answer is not one that a runner gives to this job: cut off, forged, or another's.
+    Untrusted = "untrusted",
+    /// The idempotency key was used for another job.
+    Conflict = "conflict",
+    /// The store for inputs, artifacts and results failed.
+    Storage = "storage",
     /// The backend lost sight of the job: its supervisor died or its connection broke.
-    Lost,
+    Lost = "lost",
     /// A file could not be saved on the caller's side.
-    Save,
+    Save = "save",
     /// The backend failed in a way that has no kind of its own.
-    Backend,
+    Backend = "backend",
 }
 
 /// A job that could not be run, or whose end could not be observed.
@@ -42,7 +87,7 @@ pub enum ErrorKind {
 #[error("{operation}: {message}")]
 pub struct Error {
     kind: ErrorKind,
-    operation: &'static str,
+    operation: Cow<'static, str>,
     message: String,
     layer: Option<Layer>,
     may_have_run: bool,
@@ -53,14 +98,21 @@ pub struct Error {
 impl Error {
     /// An error of `kind` that happened during `operation`. `message` is a lower-case fragment
     /// that names the value and the remedy.
-    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(
+        kind: ErrorKind,
+        operation: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             kind,
-            operation,
+            operation: operation.into(),
             message: message.into(),
             layer: None,
             may_have_run: false,
-            retryable: matches!(kind, ErrorKind::HostExhausted | ErrorKind::QueueTimeout),
+            retryable: matches!(
+                kind,
+                ErrorKind::HostExhausted | ErrorKind::QueueTimeout | ErrorKind::Throttled
+            ),
             source: None,
         }
     }
@@ -104,12 +156,12 @@ impl Error {
     }
 
     /// The step or the job's field at which it went wrong.
-    pub fn operation(&self) -> &'static str {
-        self.operation
+    pub fn operation(&self) -> &str {
+        &self.operation
     }
 
     /// What went wrong, without the operation.
-    pub(crate) fn message(&self) -> &str {
+    pub fn message(&self) -> &str {
         &self.message
     }
 

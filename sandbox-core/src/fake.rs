@@ -122,10 +122,7 @@ impl Executor for FakeExecutor {
                 return Err(Error::new(ErrorKind::ProgramNotFound, "start", message));
             }
         };
-        if job.network != Network::Denied {
-            let message = "the fake has no network; use Network::Denied";
-            return Err(Error::new(ErrorKind::Unsupported, "start", message));
-        }
+        self.capabilities.check(&job)?;
         if self.fault != Fault::DropLayer {
             self.capabilities.enforcement.require(job.required_layers([]))?;
         }

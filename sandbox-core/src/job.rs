@@ -94,6 +94,9 @@ pub struct JobSpec {
     pub allow_degraded: BTreeSet<Layer>,
     /// For whom the job runs; backends never share warm state between tenants.
     pub tenant: Option<String>,
+    /// Names the run: the same key and job give the same result, run once. Backends without
+    /// idempotency refuse it.
+    pub idempotency_key: Option<String>,
     /// Free labels, carried to logs and traces.
     pub labels: BTreeMap<String, String>,
 }
@@ -193,6 +196,7 @@ impl JobBuilder {
             required: BTreeSet::new(),
             allow_degraded: BTreeSet::new(),
             tenant: None,
+            idempotency_key: None,
             labels: BTreeMap::new(),
         };
         Self { spec, error: None }
@@ -302,6 +306,13 @@ impl JobBuilder {
         self
     }
 
+    /// Names the run, so that repeating it returns the first result instead of running again.
+    /// Needs [`Capabilities::idempotency`](crate::Capabilities::idempotency).
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.spec.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Adds a label.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.spec.labels.insert(name.into(), value.into());
@@ -355,6 +366,10 @@ impl JobBuilder {
             no_nul("env", [name.as_str(), value.as_str()])?;
         }
         no_nul("tenant", spec.tenant.as_deref())?;
+        no_nul("idempotency_key", spec.idempotency_key.as_deref())?;
+        if spec.idempotency_key.as_deref() == Some("") {
+            return Err(Error::invalid("idempotency_key", "it is empty; give one or leave it out"));
+        }
         let labels = spec.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         no_nul("labels", labels)?;
         check_nesting(&spec.files)?;

@@ -43,6 +43,7 @@ mod outcome;
 mod output;
 mod path;
 mod pattern;
+pub mod remote;
 mod retry;
 mod runtime;
 pub mod wire;

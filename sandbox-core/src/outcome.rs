@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Artifact, Enforcement, LimitKind, Output, Size};
 
@@ -98,7 +98,7 @@ pub struct DiskEvidence {
 }
 
 /// A file that was not collected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// The path; bytes that are not UTF-8 as `\xNN`.
     pub path: String,
@@ -144,7 +144,7 @@ pub struct Timing {
 }
 
 /// How the job's sandbox came about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Start {
@@ -158,7 +158,7 @@ pub enum Start {
 }
 
 /// What a job cost, where a backend bills for it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// The amount in US dollars.
     pub usd: f64,

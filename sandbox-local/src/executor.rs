@@ -239,6 +239,7 @@ impl Executor for LocalExecutor {
     }
 
     async fn start(&self, job: Job) -> Result<Execution> {
+        self.capabilities.check(&job)?;
         let interpreter = self.shared.interpreter(&job)?.cloned();
         let mut required: Vec<_> = job.required_layers(DEFAULT_REQUIRED).collect();
         if job.network == Network::Host {
