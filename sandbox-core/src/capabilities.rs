@@ -21,6 +21,9 @@ pub struct Capabilities {
     pub networks: BTreeSet<Network>,
     /// Whether it takes input files and returns artifacts.
     pub files: bool,
+    /// Whether output comes while the program runs. Elsewhere all of it comes at the end, and a
+    /// cancelled job has none.
+    pub live_output: bool,
     /// Whether it has sessions.
     pub sessions: bool,
     /// Whether it honours [`JobSpec::idempotency_key`](crate::JobSpec::idempotency_key).
@@ -37,6 +40,7 @@ impl Capabilities {
             limits: BTreeSet::new(),
             networks: BTreeSet::new(),
             files: false,
+            live_output: false,
             sessions: false,
             idempotency: false,
         }
@@ -67,6 +71,13 @@ impl Capabilities {
     #[must_use]
     pub fn with_networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.networks.extend(networks);
+        self
+    }
+
+    /// Says that output comes while the program runs.
+    #[must_use]
+    pub fn with_live_output(mut self) -> Self {
+        self.live_output = true;
         self
     }
 

@@ -87,7 +87,7 @@ suite! {
     output_streams_are_separate if bash,
     output_keeps_both_ends_and_the_count if |c| bash(c) && limits(c, LimitKind::Output),
     output_limit_ends_the_job_on_request if |c| bash(c) && limits(c, LimitKind::Output),
-    events_arrive_while_the_job_runs if bash,
+    events_arrive_while_the_job_runs if live,
     wall_time_ends_the_job if |c| bash(c) && limits(c, LimitKind::Wall),
     cpu_time_ends_the_job if |c| bash(c) && limits(c, LimitKind::Cpu),
     memory_ends_the_job if |c| bash(c) && limits(c, LimitKind::Memory),
@@ -108,7 +108,7 @@ suite! {
     declared_layers_are_in_force if bash,
     sessions_match_their_capability if any,
     an_idempotency_key_runs_a_job_once_or_is_unsupported if bash,
-    cancel_ends_the_job_with_its_output if bash,
+    cancel_ends_the_job_with_its_output if live,
     nothing_survives_the_job if bash,
     jobs_at_once_do_not_mix if bash,
 }
@@ -119,6 +119,10 @@ fn any(_: &Capabilities) -> bool {
 
 fn bash(capabilities: &Capabilities) -> bool {
     capabilities.runtimes.contains("bash")
+}
+
+fn live(capabilities: &Capabilities) -> bool {
+    bash(capabilities) && capabilities.live_output
 }
 
 fn files(capabilities: &Capabilities) -> bool {

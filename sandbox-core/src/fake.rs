@@ -88,7 +88,8 @@ impl FakeExecutor {
             .with_enforcement(enforcement)
             .with_limits(limits)
             .with_networks([Network::Denied])
-            .with_files();
+            .with_files()
+            .with_live_output();
         Self { capabilities, fault, starts: AtomicUsize::new(0), survivors: Mutex::default() }
     }
 

@@ -34,8 +34,9 @@ pub(crate) struct Exclusive {
 }
 
 impl Exclusive {
-    /// Claims the user and the folder, and empties the folder.
-    pub(crate) fn claim(scratch: &Path) -> Result<Self> {
+    /// Claims the user and the folder, and empties the folder. What else runs as the user is
+    /// ended with `evict`, and else a reason to refuse.
+    pub(crate) fn claim(scratch: &Path, evict: bool) -> Result<Self> {
         let refused = |why: String| {
             Error::new(ErrorKind::Refused, "claim user and folder", why).with_layer(Layer::Cleanup)
         };
@@ -50,6 +51,9 @@ impl Exclusive {
             foreign: BTreeSet::new(),
             turn: Arc::new(Semaphore::new(1)),
         };
+        if evict {
+            claimed.end_processes().map_err(refused)?;
+        }
         let others: Vec<_> = claimed.strangers().into_iter().map(|task| task.name).collect();
         if !others.is_empty() {
             let why = format!(

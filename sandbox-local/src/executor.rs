@@ -56,6 +56,7 @@ pub struct LocalBuilder {
     rootfs: Option<PathBuf>,
     cgroups: bool,
     exclusive: Option<PathBuf>,
+    evict: bool,
 }
 
 impl LocalBuilder {
@@ -89,6 +90,13 @@ impl LocalBuilder {
         self
     }
 
+    /// With [`exclusive`](Self::exclusive): ends what else runs as this user when the executor is
+    /// made, instead of refusing. For places where only an earlier sandbox can have left it.
+    pub fn evict(mut self) -> Self {
+        self.evict = true;
+        self
+    }
+
     /// Probes the host and makes the executor. Takes under 50 ms.
     ///
     /// A host that cannot isolate at all is not an error here: jobs are refused, and
@@ -118,7 +126,9 @@ impl LocalBuilder {
             (name.clone(), found.map_err(|error| error.to_string()))
         };
         let runtimes: BTreeMap<_, Found> = self.runtimes.iter().map(find).collect();
-        let exclusive = self.exclusive.as_deref().map(Exclusive::claim).transpose()?;
+        let exclusive = self.exclusive.as_deref();
+        let exclusive =
+            exclusive.map(|scratch| Exclusive::claim(scratch, self.evict)).transpose()?;
         let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
         let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
         let probed = probe::probe(&host, parents, exclusive.is_some(), attempt).await?;
@@ -144,7 +154,8 @@ impl LocalBuilder {
             .with_enforcement(probed.report.enforcement.clone())
             .with_limits(LimitKind::ALL.iter().copied().filter(counted))
             .with_networks([Network::Denied, Network::Host])
-            .with_files();
+            .with_files()
+            .with_live_output();
         let shared = Shared {
             host,
             helper,
@@ -173,7 +184,13 @@ impl LocalExecutor {
     /// Settings to change before the executor is made.
     pub fn builder() -> LocalBuilder {
         let runtimes = Runtime::defaults().map(|runtime| (runtime.name.clone(), runtime));
-        LocalBuilder { runtimes: runtimes.into(), rootfs: None, cgroups: true, exclusive: None }
+        LocalBuilder {
+            runtimes: runtimes.into(),
+            rootfs: None,
+            cgroups: true,
+            exclusive: None,
+            evict: false,
+        }
     }
 
     /// Ends every other process of the user and empties the folder that

@@ -144,7 +144,7 @@ where
         .iter()
         .fold(privileged | flag::CGROUP_NS | flag::NAMESPACES, |all, (_, bit)| all | bit);
     let mut findings = Vec::new();
-    let mut fatal = None;
+    let (mut fatal, mut no_namespaces) = (None, None);
     loop {
         let Err(failure) = attempt(flags, parents.clone()).await? else { break };
         let finding = explain(failure, host);
@@ -177,13 +177,18 @@ where
             flags &= WITHOUT_NAMESPACES;
             flags |= if host.changes_ids { flag::PRIVILEGED } else { 0 };
             flags |= if exclusive { flag::OWN_USER } else { 0 };
-            findings.extend(without_namespaces(&finding, exclusive));
+            no_namespaces = Some(finding);
             continue;
         } else {
             fatal = Some(finding);
             break;
         }
         findings.push(finding);
+    }
+    if let Some(cause) = no_namespaces {
+        // What stands in depends on what was found after that.
+        let stand_ins = without_namespaces(&cause, flags);
+        findings.splice(0..0, stand_ins);
     }
     let memory = parents.iter().find(|parent| parent.memory);
     if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
@@ -222,37 +227,74 @@ fn enforcement(findings: &[Finding]) -> Enforcement {
 }
 
 /// Layers that need namespaces, and what stands in for each where there are none.
-const NAMESPACED: [(Layer, &str); 11] = [
-    (Layer::User, "the job has an id of the host's"),
-    (Layer::Mount, "Landlock alone keeps the job from the host's files"),
-    (Layer::Pid, "the job sees the host's processes, and its tree is followed by reparenting"),
-    (Layer::Network, "the filter leaves unix sockets only"),
-    (Layer::Ipc, "the job shares the host's IPC"),
-    (Layer::Uts, "the job sees the host's name"),
-    (Layer::Processes, "a limit of the user's processes stands in"),
-    (Layer::Disk, "only the size of a file is limited"),
-    (Layer::PrivateTmp, "a folder of the job's own, and the host's cannot be written"),
-    (Layer::Cleanup, "a loop kills the tree"),
-    (Layer::SupervisorHidden, "the job can see its supervisor"),
-];
-
-/// Layers that hold without namespaces where user and folder are the job's alone: the kernel
-/// limits the user's processes, and everything of the user and in the folder goes after each job.
-const EXCLUSIVE: [Layer; 3] = [Layer::Processes, Layer::PrivateTmp, Layer::Cleanup];
+fn stand_ins(flags: u64) -> Vec<(Layer, &'static str)> {
+    let has = |bit: u64| flags & bit != 0;
+    let pick = |bit, yes, no| if has(bit) { yes } else { no };
+    let mut all = vec![
+        (Layer::User, "the job has an id of the host's"),
+        (
+            Layer::Mount,
+            pick(
+                flag::LANDLOCK,
+                "Landlock alone keeps the job from the host's files",
+                "nothing but its user keeps the job from the host's files",
+            ),
+        ),
+        (
+            Layer::Pid,
+            pick(
+                flag::OWN_USER,
+                "the job sees the host's processes, and its own are known by their user",
+                "the job sees the host's processes, and its tree is followed by reparenting",
+            ),
+        ),
+        (
+            Layer::Network,
+            pick(
+                flag::SECCOMP,
+                "the filter leaves unix sockets only",
+                "nothing keeps the job from the host's network",
+            ),
+        ),
+        (Layer::Ipc, "the job shares the host's IPC"),
+        (Layer::Uts, "the job sees the host's name"),
+        (
+            Layer::Disk,
+            pick(
+                flag::OWN_USER,
+                "a watcher looks every 10 ms",
+                "only the size of a file is limited",
+            ),
+        ),
+        (
+            Layer::SupervisorHidden,
+            pick(
+                flag::OWN_USER,
+                "the job can signal its supervisor, but not read it",
+                "the job can see its supervisor",
+            ),
+        ),
+    ];
+    if !has(flag::OWN_USER) {
+        // Where user and folder are the job's alone, the kernel limits the user's processes, and
+        // everything of the user and in the folder goes after each job.
+        all.extend([
+            (Layer::Processes, "a limit of the user's processes stands in"),
+            (Layer::PrivateTmp, "a folder of the job's own, and the host's cannot be written"),
+            (Layer::Cleanup, "a loop kills the tree"),
+        ]);
+    }
+    all
+}
 
 /// The step that failed comes first: it is what a refusal names.
-fn without_namespaces(cause: &Finding, exclusive: bool) -> Vec<Finding> {
+fn without_namespaces(cause: &Finding, flags: u64) -> Vec<Finding> {
     let mut findings = vec![cause.clone()];
-    for (layer, instead) in NAMESPACED {
-        if layer != cause.layer && !(exclusive && EXCLUSIVE.contains(&layer)) {
-            let instead = match layer {
-                Layer::Disk if exclusive => "a watcher looks every 10 ms",
-                Layer::SupervisorHidden if exclusive => {
-                    "the job can signal its supervisor, but not read it"
-                }
-                _ => instead,
-            };
-            let step = format!("{} ({instead})", cause.step);
+    for (layer, instead) in stand_ins(flags) {
+        let step = format!("{} ({instead})", cause.step);
+        if layer == cause.layer {
+            findings[0].step = step;
+        } else {
             findings.push(Finding { layer, step, ..cause.clone() });
         }
     }

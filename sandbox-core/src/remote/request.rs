@@ -60,6 +60,8 @@ pub struct Run {
     pub stop_at_output_limit: bool,
     /// Layers that must be in force; every other may be weaker.
     pub required: BTreeSet<Layer>,
+    /// Layers that may be weaker, but not off.
+    pub not_off: BTreeSet<Layer>,
     /// Answer with frames while the job runs.
     pub live: bool,
     /// Bytes that the answer may have; a longer one is uploaded.
@@ -190,6 +192,7 @@ impl Run {
             artifacts: job.artifacts.iter().map(ToString::to_string).collect(),
             stop_at_output_limit: job.stop_at_output_limit,
             required: BTreeSet::new(),
+            not_off: BTreeSet::new(),
             live: false,
             answer_limit: 0,
             upload: None,

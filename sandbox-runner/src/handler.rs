@@ -1,0 +1,153 @@
+//! One invocation, from its event to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lambda_runtime::streaming::{Body as StreamBody, channel};
+use lambda_runtime::{FunctionResponse, LambdaEvent, StreamResponse};
+use sandbox_core::remote::{Ask, Body, Failed, Request, Run, VERSION};
+use sandbox_core::{Error, ErrorKind, Executor as _, Layer, LayerState, Outcome, Result};
+use serde_json::value::RawValue;
+use tokio::time::timeout_at;
+
+use crate::answer;
+use crate::clock::Deadline;
+use crate::describe::describe;
+use crate::engine::Engine;
+use crate::fetch::fetch;
+use crate::last::LastAnswer;
+use crate::live::Live;
+
+type Response = FunctionResponse<Box<RawValue>, StreamBody>;
+
+/// Answers an event. A failure of the job's or the runner's is an answer too; an error here is
+/// one of the platform's own making.
+pub(crate) async fn handle(
+    engine: Arc<Engine>,
+    last: LastAnswer,
+    event: LambdaEvent<Box<RawValue>>,
+) -> std::result::Result<Response, lambda_runtime::Error> {
+    let deadline = Deadline::at(event.context.deadline());
+    let request = match parse(event.payload.get()) {
+        Ok(request) => request,
+        Err(error) => {
+            let body = Body::Failed(Failed::from(&error));
+            return buffered(answer::encode("", body, None, deadline.for_uploads()).await);
+        }
+    };
+    drop(event);
+    let id = request.id;
+    match request.ask {
+        Ask::Describe => {
+            let body = Body::Described(describe(&engine));
+            buffered(answer::encode(&id, body, None, deadline.for_uploads()).await)
+        }
+        Ask::Run(run) if run.live => {
+            let (sender, body) = channel();
+            tokio::spawn(async move {
+                let mut live = Live::new(sender);
+                let json = answer_to(&engine, &last, &id, &run, deadline, Some(&mut live)).await;
+                live.answer(json).await;
+            });
+            Ok(FunctionResponse::StreamingResponse(StreamResponse::from(body)))
+        }
+        Ask::Run(run) => buffered(answer_to(&engine, &last, &id, &run, deadline, None).await),
+    }
+}
+
+fn buffered(json: Bytes) -> std::result::Result<Response, lambda_runtime::Error> {
+    let json = String::from_utf8(json.into())?;
+    Ok(FunctionResponse::BufferedResponse(RawValue::from_string(json)?))
+}
+
+fn parse(payload: &str) -> Result<Request> {
+    let invalid = |why: String| Error::new(ErrorKind::InvalidJob, "read request", why);
+    // The version first: a later one may have fields that this one does not know.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version } =
+        serde_json::from_str(payload).map_err(|error| invalid(error.to_string()))?;
+    if version != VERSION {
+        let message = format!(
+            "the request has version {version}, this runner speaks {VERSION}; deploy the image \
+             that belongs to the caller"
+        );
+        return Err(Error::new(ErrorKind::Unsupported, "read request", message));
+    }
+    serde_json::from_str(payload).map_err(|error| invalid(error.to_string()))
+}
+
+/// Runs a job and makes sure that nothing of it is left.
+async fn answer_to(
+    engine: &Engine,
+    last: &LastAnswer,
+    id: &str,
+    run: &Run,
+    deadline: Deadline,
+    live: Option<&mut Live>,
+) -> Bytes {
+    let by = deadline.for_uploads();
+    let result = match engine.first_time(id) {
+        true => run_job(engine, run, deadline, live).await,
+        false => Err(Error::new(
+            ErrorKind::Conflict,
+            "read request",
+            "this request was delivered before; ask with a new id",
+        )
+        .with_may_have_run()),
+    };
+    let mut clean = true;
+    let body = match result {
+        Ok(outcome) => {
+            clean = !matches!(outcome.enforcement.state(Layer::Cleanup), LayerState::Degraded(_))
+                || engine.shared.is_some();
+            answer::finished(engine, run, outcome, by).await
+        }
+        Err(error) => Body::Failed(Failed::from(&error)),
+    };
+    // Also after errors, which may come from a job that killed its supervisor.
+    if !clean || engine.local.sweep().await.is_err() {
+        last.set();
+    }
+    answer::encode(id, body, Some(run), by).await
+}
+
+async fn run_job(
+    engine: &Engine,
+    run: &Run,
+    deadline: Deadline,
+    live: Option<&mut Live>,
+) -> Result<Outcome> {
+    let too_late = || {
+        let message = "too little is left of the function's timeout to run anything; raise it";
+        Error::new(ErrorKind::PlatformTimeout, "start", message).with_retryable(true)
+    };
+    engine.check(run.required.iter().copied(), run.not_off.iter().copied())?;
+    let uploads = run.upload.is_some();
+    deadline.for_program(uploads).ok_or_else(too_late)?;
+    let fetched = fetch(run, deadline.for_uploads()).await?;
+    let time = deadline.for_program(uploads).ok_or_else(too_late)?;
+    let limits = engine.fit(fetched.job.limits.clone(), time);
+    let job = fetched.job.to_builder().limits(limits).build()?;
+    let mut execution = engine.local.start(job).await?;
+    drop(fetched);
+    if let Some(live) = live {
+        while let Some(event) = execution.next_event().await {
+            live.event(event).await;
+            if live.is_gone() {
+                execution.cancel_handle().cancel();
+                break;
+            }
+        }
+    }
+    // The engine holds the wall clock; this only notices an engine that a job has stopped.
+    match timeout_at(deadline.for_uploads(), execution.outcome()).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = "the supervisor did not report in time; the job may have stopped it";
+            Err(Error::new(ErrorKind::Lost, "supervise job", message).with_may_have_run())
+        }
+    }
+}
