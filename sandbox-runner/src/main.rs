@@ -31,10 +31,16 @@ use lambda_runtime::{Runtime, service_fn};
 use crate::engine::Engine;
 use crate::last::{AnswerThenExit, LastAnswer};
 
+/// For files and for waiting.
+const BLOCKING_THREADS: usize = 4;
+
 fn main() -> ExitCode {
     let since = Instant::now();
     // One thread: the job needs the processors, and threads count against its user's limit.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(serve(since)),
         Err(error) => Err(error.into()),

@@ -75,3 +75,30 @@ pub(crate) async fn bash(executor: &LambdaExecutor, script: &str) -> String {
     assert!(outcome.is_success(), "{:?}\n{}", outcome.termination, outcome.stderr.text());
     outcome.stdout.text()
 }
+
+/// Runs Python that must succeed; returns what it printed.
+pub(crate) async fn python(executor: &LambdaExecutor, code: &str) -> String {
+    let outcome = run(executor, Job::python(code.to_owned())).await.expect("outcome");
+    assert!(outcome.is_success(), "{:?}\n{}", outcome.termination, outcome.stderr.text());
+    outcome.stdout.text()
+}
+
+/// Invokes a function with a payload of its own.
+pub(crate) async fn plain(
+    lambda: &Lambda,
+    function: &str,
+    payload: serde_json::Value,
+) -> serde_json::Value {
+    let config = aws_sdk_lambda::config::Builder::from(&config())
+        .endpoint_url(lambda.endpoint())
+        .retry_config(aws_sdk_lambda::config::retry::RetryConfig::disabled())
+        .build();
+    let sent = aws_sdk_lambda::Client::from_conf(config)
+        .invoke()
+        .function_name(function)
+        .payload(aws_sdk_lambda::primitives::Blob::new(payload.to_string()))
+        .send();
+    let output = sent.await.expect("invocation");
+    let body = output.payload().map(AsRef::as_ref).unwrap_or_default();
+    serde_json::from_slice(body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(body)))
+}

@@ -25,6 +25,9 @@ use crate::tools;
 const LAMBDA_UID: u32 = 993;
 const MORE_UIDS: u32 = 61_000;
 
+/// How an error of a runtime that never asked for an event ends here.
+const DURING_INIT: &str = "Runtime exited during init";
+
 #[derive(Debug)]
 pub(crate) struct Environment {
     launcher: Child,
@@ -34,6 +37,8 @@ pub(crate) struct Environment {
     http: Http,
     log: Arc<Mutex<Vec<u8>>>,
     pub(crate) tenant: Option<String>,
+    /// `host:port` of the Runtime API, which in Lambda is the same everywhere.
+    pub(crate) runtime_api: String,
 }
 
 /// What became of an invocation.
@@ -114,7 +119,7 @@ impl Environment {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let http = proxy::client();
-        Self { launcher, address, slot, proxy, http, log, tenant }
+        Self { launcher, address, slot, proxy, http, log, tenant, runtime_api }
     }
 
     /// Hands an event out and waits for the end of the invocation.
@@ -191,6 +196,12 @@ impl Environment {
         let mut log = read();
         if let Some((kind, _)) = error {
             let ms = took.as_secs_f64() * 1000.0;
+            if error.is_some_and(|(_, message)| message.ends_with(DURING_INIT)) {
+                log += &format!(
+                    "INIT_REPORT Init Duration: {ms:.2} ms\tPhase: invoke\tStatus: error\tError \
+                     Type: {kind}\t\n"
+                );
+            }
             log += &format!("END RequestId: {id}\n");
             log += &format!(
                 "{report}Duration: {ms:.2} ms\tBilled Duration: {} ms\tMemory Size: 1024 MB\tMax \
@@ -235,10 +246,9 @@ fn function_error(
         (_, _) if answered => None,
         (_, Some(error)) => Some(error),
         // The runtime ended before it asked for an event.
-        (_, None) => Some((
-            "Runtime.ExitError".into(),
-            format!("RequestId: {id} Error: Runtime exited during init"),
-        )),
+        (_, None) => {
+            Some(("Runtime.ExitError".into(), format!("RequestId: {id} Error: {DURING_INIT}")))
+        }
     }
 }
 

@@ -46,6 +46,7 @@ struct Shared {
     pools: BTreeMap<String, Pool>,
     faults: Mutex<VecDeque<Fault>>,
     invocations: Mutex<Vec<String>>,
+    last_log: Mutex<String>,
 }
 
 impl Lambda {
@@ -57,6 +58,7 @@ impl Lambda {
             pools: pools.collect(),
             faults: Mutex::default(),
             invocations: Mutex::default(),
+            last_log: Mutex::default(),
         });
         let [invoke, stream, configuration] = [0, 1, 2].map(|index: usize| OPERATIONS[index].uri);
         let router = Router::new()
@@ -85,6 +87,16 @@ impl Lambda {
     /// Ids of the invocations so far.
     pub fn invocations(&self) -> Vec<String> {
         self.shared.invocations.lock().expect("invocations").clone()
+    }
+
+    /// All that was logged during the invocation that ended last.
+    pub fn last_log(&self) -> String {
+        self.shared.last_log.lock().expect("log").clone()
+    }
+
+    /// `host:port` of the Runtime API of a function's environment that is idle.
+    pub async fn runtime_api(&self, function: &str) -> String {
+        self.shared.pools[function].runtime_api().await
     }
 
     /// How many environments a function has had.
@@ -179,6 +191,7 @@ async fn admit(
             result.error = Some((kind.to_owned(), message));
             result.dead = true;
         }
+        task.last_log.lock().expect("log").clone_from(&result.log);
         let pool = &task.pools[&name];
         pool.give_back((!result.dead).then_some(environment)).await;
         let _ = end.send(result);

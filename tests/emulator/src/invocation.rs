@@ -34,7 +34,7 @@ impl Slot {
 
     pub(crate) fn end(&self) -> Said {
         let state = std::mem::take(&mut *self.0.lock().expect("slot"));
-        Said { answered: state.answered, answer: state.answer, error: state.error }
+        Said { answered: state.answer.is_some(), answer: state.answer, error: state.error }
     }
 
     /// The first answer to an invocation counts; says whether this is it, and where it goes.

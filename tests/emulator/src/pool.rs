@@ -52,6 +52,17 @@ impl Pool {
         state.idle.extend(environment);
     }
 
+    /// The Runtime API of an idle environment, made if there is none.
+    pub(crate) async fn runtime_api(&self) -> String {
+        let mut state = self.state.lock().await;
+        if state.idle.is_empty() {
+            state.started += 1;
+            let made = Environment::start(&self.function, None).await;
+            state.idle.push(made);
+        }
+        state.idle.last().expect("one").runtime_api.clone()
+    }
+
     /// Environments made so far.
     pub(crate) async fn started(&self) -> usize {
         self.state.lock().await.started

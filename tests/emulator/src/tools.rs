@@ -61,7 +61,7 @@ fn installed(program: &Path, mode: u32) -> PathBuf {
     fs::create_dir_all(&folder).expect("folder");
     let target = folder.join(format!("{}-{stamp:x}", metadata.len()));
     if !target.exists() {
-        let temporary = folder.join(format!(".{}", std::process::id()));
+        let temporary = folder.join(format!(".{}", uuid::Uuid::new_v4()));
         fs::copy(program, &temporary).expect("copy");
         fs::set_permissions(&temporary, Permissions::from_mode(mode)).expect("chmod");
         fs::rename(&temporary, &target).expect("rename");
