@@ -59,14 +59,18 @@ pub(crate) async fn run(executor: &LambdaExecutor, job: JobBuilder) -> Result<Ou
     executor.run(job.build().expect("job")).await
 }
 
-/// Makes the bucket of a server that has none.
-pub(crate) async fn make_bucket(endpoint: &str) {
+/// The signer's client of an S3 server.
+pub(crate) fn s3_client(endpoint: &str) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::config::Builder::from(&config())
         .endpoint_url(endpoint)
         .force_path_style(true)
         .build();
-    let made = aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(BUCKET).send().await;
-    made.expect("bucket");
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+/// Makes the bucket of a server that has none.
+pub(crate) async fn make_bucket(endpoint: &str) {
+    s3_client(endpoint).create_bucket().bucket(BUCKET).send().await.expect("bucket");
 }
 
 /// Runs bash that must succeed; returns what it printed.

@@ -45,7 +45,10 @@ impl S3 {
                 tokio::spawn(async move {
                     let executor = hyper_util::rt::TokioExecutor::new();
                     let stream = hyper_util::rt::TokioIo::new(stream);
-                    let server = hyper_util::server::conn::auto::Builder::new(executor);
+                    let mut server = hyper_util::server::conn::auto::Builder::new(executor);
+                    // s3s 0.14 fails an upload when a carriage return ends one piece of the body
+                    // and the next has more than 64 KiB.
+                    server.http1().max_buf_size(32 << 10);
                     let _ = server.serve_connection(stream, service).await;
                 });
             }

@@ -87,7 +87,7 @@ pub const ERRORS: &[ServiceError] = &[
         "Lambda was unable to decrypt the environment variables because KMS access was denied",
     ),
     error("KMSDisabledException", 502, "The KMS key used is disabled"),
-    error("CodeArtifactUserDeletedException", 502, "The image of the function was deleted"),
+    error("CodeArtifactUserDeletedException", 409, "The image of the function was deleted"),
     error("InvalidZipFileException", 502, "Lambda could not unzip the deployment package"),
     error(
         "ResourceNotReadyException",

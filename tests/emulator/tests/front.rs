@@ -8,7 +8,7 @@ use base64::Engine as _;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use sandbox_emulator::{Function, Lambda, Launcher};
+use sandbox_emulator::{ERRORS, Function, Lambda, Launcher, OPERATIONS};
 use serde_json::{Value, json};
 
 struct Reply {
@@ -107,5 +107,56 @@ async fn the_runner_describes_itself() {
     }
     for layer in ["seccomp", "landlock", "no_new_privs", "pid_namespace", "supervisor_hidden"] {
         assert_eq!(state(layer), "degraded", "{layer}: {described:#}");
+    }
+}
+
+/// The front's own reading of Lambda's interface, against the model from which AWS makes SDKs.
+#[test]
+fn the_front_speaks_as_the_published_service_model_says() {
+    let path = std::env::var("SANDBOX_TEST_LAMBDA_MODEL")
+        .expect("SANDBOX_TEST_LAMBDA_MODEL is not set; run: source scripts/test-tools");
+    let model: Value = serde_json::from_slice(&std::fs::read(path).expect("model")).expect("JSON");
+    let shape = |name: &Value| model["shapes"][name.as_str().expect("shape")].clone();
+    for operation in OPERATIONS {
+        let published = &model["operations"][operation.name];
+        assert_eq!(published["http"]["method"], operation.method, "{}", operation.name);
+        let uri = published["http"]["requestUri"].as_str().expect("uri");
+        assert_eq!(uri.trim_end_matches('/'), operation.uri, "{}", operation.name);
+        let (input, output) =
+            (shape(&published["input"]["shape"]), shape(&published["output"]["shape"]));
+        for (shape, headers) in
+            [(input, operation.request_headers), (output.clone(), operation.response_headers)]
+        {
+            for (member, header) in headers {
+                let published = &shape["members"][member];
+                assert_eq!(published["location"], "header", "{member}");
+                let name = published["locationName"].as_str().expect("name");
+                assert!(name.eq_ignore_ascii_case(header), "{member}: {name} {header}");
+            }
+        }
+        // Every error that the front gives for it is one that the operation may give.
+        if operation.name != "GetFunctionConfiguration" {
+            let errors = published["errors"].as_array().expect("errors");
+            let names: Vec<_> = errors.iter().map(|e| e["shape"].as_str().expect("name")).collect();
+            for error in ERRORS.iter().filter(|error| error.modelled) {
+                assert!(names.contains(&error.name), "{} of {}", error.name, operation.name);
+            }
+        }
+    }
+    for error in ERRORS.iter().filter(|error| error.modelled) {
+        let published = &model["shapes"][error.name];
+        assert_eq!(published["exception"], true, "{}", error.name);
+        assert_eq!(published["error"]["httpStatusCode"], error.status, "{}", error.name);
+    }
+    // The two events of a stream and their members.
+    let events = &model["shapes"]["InvokeWithResponseStreamResponseEvent"];
+    assert_eq!(events["eventstream"], true);
+    let member = |event: &str, name: &str| {
+        let target = shape(&events["members"][event]["shape"]);
+        target["members"][name].clone()
+    };
+    assert_eq!(member("PayloadChunk", "Payload")["eventpayload"], true);
+    for name in ["ErrorCode", "ErrorDetails", "LogResult"] {
+        assert!(member("InvokeComplete", name).is_object(), "{name}");
     }
 }
