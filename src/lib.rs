@@ -1,6 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod backend;
+
+pub use backend::from_env;
 pub use sandbox_core::*;
+#[cfg(feature = "lambda")]
+pub use sandbox_lambda::{
+    Architecture, FunctionSpec, LambdaBuilder, LambdaExecutor, PriceTable, Tenancy,
+};
 #[cfg(feature = "local")]
 pub use sandbox_local::{Finding, LocalBuilder, LocalExecutor, ProbeReport};

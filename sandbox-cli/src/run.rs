@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sandbox::wire::{OutcomeJson, RefusalJson};
 use sandbox::{
-    Content, Error, ErrorKind, Event, Execution, Executor as _, Job, JobBuilder, LocalExecutor,
-    Network, Outcome, Termination, printable,
+    Content, Error, ErrorKind, Event, Execution, Executor as _, Job, JobBuilder, LambdaExecutor,
+    LocalExecutor, Network, Outcome, Termination, printable,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -36,16 +36,17 @@ pub(crate) fn refuse(error: &Error, json: bool) {
 }
 
 async fn outcome(args: RunArgs) -> Result<u8, Error> {
-    if matches!(args.backend, Backend::Lambda) {
-        let message = "this build has no lambda backend; use --backend local";
-        return Err(Error::new(ErrorKind::Unsupported, "--backend", message));
-    }
     let mut signals = Signals::new()?;
     let job = job(&args)?;
     if let Some(folder) = &args.artifacts {
         prepare(folder)?;
     }
-    let start = async { LocalExecutor::new().await?.start(job).await };
+    let start = async {
+        match args.backend {
+            Backend::Local => LocalExecutor::new().await?.start(job).await,
+            Backend::Lambda => LambdaExecutor::from_env().await?.start(job).await,
+        }
+    };
     let execution = tokio::select! {
         execution = start => execution?,
         () = signals.any() => {

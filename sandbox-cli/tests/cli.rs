@@ -150,7 +150,7 @@ fn wrong_command_lines_are_refused_with_the_remedy() {
         (vec!["--env", "X", "-c", "1"], "NAME=VALUE"),
         (vec!["--require", "magic", "-c", "1"], "known: user_namespace"),
         (vec!["--require", "microvm", "-c", "1"], "microvm"),
-        (vec!["--backend", "lambda", "-c", "1"], "lambda"),
+        (vec!["--backend", "lambda", "-c", "1"], "SANDBOX_LAMBDA_BUCKET"),
         (vec!["--command", "--", "no-such-program"], "not found in the sandbox"),
     ] {
         let output = run(&args);
