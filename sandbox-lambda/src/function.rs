@@ -96,8 +96,8 @@ impl FunctionSpec {
     }
 }
 
-/// The smallest function that can hold the job's limits. A job that may use more processor time
-/// than wall-clock time asks for that many processors.
+/// The smallest function that can hold the job's limits. A job whose limit of processor time was
+/// raised above that of wall-clock time asks for that many processors.
 pub(crate) fn route<'a>(
     functions: &'a [FunctionSpec],
     limits: &Limits,
@@ -105,7 +105,8 @@ pub(crate) fn route<'a>(
     let mut fitting: Vec<_> = functions.iter().filter(|function| function.fits(limits)).collect();
     fitting.sort_by_key(|function| (function.memory, function.timeout));
     let processors = limits.cpu.as_secs_f64() / limits.wall.as_secs_f64();
-    let wanted = if processors > 1.0 { processors * MEMORY_OF_A_CPU as f64 } else { 0.0 };
+    let raised = limits.cpu > Limits::default().cpu && processors > 1.0;
+    let wanted = if raised { processors * MEMORY_OF_A_CPU as f64 } else { 0.0 };
     let enough = fitting.iter().find(|function| function.memory.as_u64() as f64 >= wanted);
     enough.or(fitting.last()).copied().ok_or_else(|| {
         let have: Vec<_> = functions

@@ -128,7 +128,7 @@ mod tests {
         fs::create_dir_all(top.join("locked/inner")).expect("mkdir");
         fs::write(top.join("locked/inner/file"), "1").expect("write");
         for folder in ["locked/inner", "locked"] {
-            fs::set_permissions(top.join(folder), Permissions::from_mode(0)).expect("chmod");
+            fs::set_permissions(top.join(folder), Permissions::from_mode(0o000)).expect("chmod");
         }
         // A path far longer than PATH_MAX, beside a name that the wipe itself would choose.
         let mut folder = open(&top, FOLDER, Mode::empty()).expect("open");

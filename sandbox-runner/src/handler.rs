@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lambda_runtime::streaming::{Body as StreamBody, channel};
-use lambda_runtime::{FunctionResponse, LambdaEvent, StreamResponse};
+use lambda_runtime::LambdaInvocation;
 use sandbox_core::remote::{Ask, Body, Failed, Request, Run, VERSION};
 use sandbox_core::{Error, ErrorKind, Executor as _, Layer, LayerState, Outcome, Result};
-use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
 use crate::answer;
@@ -15,52 +13,55 @@ use crate::clock::Deadline;
 use crate::describe::describe;
 use crate::engine::Engine;
 use crate::fetch::fetch;
-use crate::last::LastAnswer;
 use crate::live::Live;
+use crate::respond::{RuntimeApi, Sent};
 
-type Response = FunctionResponse<Box<RawValue>, StreamBody>;
-
-/// Answers an event. A failure of the job's or the runner's is an answer too; an error here is
-/// one of the platform's own making.
-pub(crate) async fn handle(
+/// Serves one invocation. A failure of the job's or the runner's is an answer too; an error here
+/// ends the process, so that the platform starts afresh.
+pub(crate) async fn serve(
     engine: Arc<Engine>,
-    last: LastAnswer,
-    event: LambdaEvent<Box<RawValue>>,
-) -> std::result::Result<Response, lambda_runtime::Error> {
-    let deadline = Deadline::at(event.context.deadline());
-    let request = match parse(event.payload.get()) {
-        Ok(request) => request,
+    api: RuntimeApi,
+    invocation: LambdaInvocation,
+) -> std::result::Result<(), lambda_runtime::Error> {
+    let responder = api.responder(&invocation);
+    let deadline = Deadline::at(invocation.context.deadline());
+    let request = parse(&invocation.body);
+    drop(invocation);
+    let (sent, clean) = match request {
         Err(error) => {
             let body = Body::Failed(Failed::from(&error));
-            return buffered(answer::encode("", body, None, deadline.for_uploads()).await);
+            let json = answer::encode("", body, None, deadline.for_uploads()).await;
+            (responder.whole(json).await?, true)
+        }
+        Ok(Request { id, ask: Ask::Describe, .. }) => {
+            let body = Body::Described(describe(&engine));
+            let json = answer::encode(&id, body, None, deadline.for_uploads()).await;
+            (responder.whole(json).await?, true)
+        }
+        Ok(Request { id, ask: Ask::Run(run), .. }) if run.live => {
+            let (sender, sending) = responder.live();
+            let answering = async {
+                let mut live = Live::new(sender);
+                let (json, clean) = answer_to(&engine, &id, &run, deadline, Some(&mut live)).await;
+                live.answer(json).await;
+                clean
+            };
+            let (sent, clean) = tokio::join!(sending, answering);
+            (sent?, clean)
+        }
+        Ok(Request { id, ask: Ask::Run(run), .. }) => {
+            let (json, clean) = answer_to(&engine, &id, &run, deadline, None).await;
+            (responder.whole(json).await?, clean)
         }
     };
-    drop(event);
-    let id = request.id;
-    match request.ask {
-        Ask::Describe => {
-            let body = Body::Described(describe(&engine));
-            buffered(answer::encode(&id, body, None, deadline.for_uploads()).await)
-        }
-        Ask::Run(run) if run.live => {
-            let (sender, body) = channel();
-            tokio::spawn(async move {
-                let mut live = Live::new(sender);
-                let json = answer_to(&engine, &last, &id, &run, deadline, Some(&mut live)).await;
-                live.answer(json).await;
-            });
-            Ok(FunctionResponse::StreamingResponse(StreamResponse::from(body)))
-        }
-        Ask::Run(run) => buffered(answer_to(&engine, &last, &id, &run, deadline, None).await),
+    match (sent, clean) {
+        (_, false) => Err("what the job left cannot be removed; starting afresh".into()),
+        (Sent::Refused, _) => Err("a job answered in the runner's place; starting afresh".into()),
+        (Sent::Taken, true) => Ok(()),
     }
 }
 
-fn buffered(json: Bytes) -> std::result::Result<Response, lambda_runtime::Error> {
-    let json = String::from_utf8(json.into())?;
-    Ok(FunctionResponse::BufferedResponse(RawValue::from_string(json)?))
-}
-
-fn parse(payload: &str) -> Result<Request> {
+fn parse(payload: &[u8]) -> Result<Request> {
     let invalid = |why: String| Error::new(ErrorKind::InvalidJob, "read request", why);
     // The version first: a later one may have fields that this one does not know.
     #[derive(serde::Deserialize)]
@@ -68,7 +69,7 @@ fn parse(payload: &str) -> Result<Request> {
         version: u32,
     }
     let Versioned { version } =
-        serde_json::from_str(payload).map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_slice(payload).map_err(|error| invalid(error.to_string()))?;
     if version != VERSION {
         let message = format!(
             "the request has version {version}, this runner speaks {VERSION}; deploy the image \
@@ -76,18 +77,17 @@ fn parse(payload: &str) -> Result<Request> {
         );
         return Err(Error::new(ErrorKind::Unsupported, "read request", message));
     }
-    serde_json::from_str(payload).map_err(|error| invalid(error.to_string()))
+    serde_json::from_slice(payload).map_err(|error| invalid(error.to_string()))
 }
 
-/// Runs a job and makes sure that nothing of it is left.
+/// Runs a job; returns the answer, and whether nothing of the job is left.
 async fn answer_to(
     engine: &Engine,
-    last: &LastAnswer,
     id: &str,
     run: &Run,
     deadline: Deadline,
     live: Option<&mut Live>,
-) -> Bytes {
+) -> (Bytes, bool) {
     let by = deadline.for_uploads();
     let result = match engine.first_time(id) {
         true => run_job(engine, run, deadline, live).await,
@@ -108,10 +108,8 @@ async fn answer_to(
         Err(error) => Body::Failed(Failed::from(&error)),
     };
     // Also after errors, which may come from a job that killed its supervisor.
-    if !clean || engine.local.sweep().await.is_err() {
-        last.set();
-    }
-    answer::encode(id, body, Some(run), by).await
+    clean = clean && engine.local.sweep().await.is_ok();
+    (answer::encode(id, body, Some(run), by).await, clean)
 }
 
 async fn run_job(

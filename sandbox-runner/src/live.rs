@@ -1,31 +1,32 @@
 //! The answer as a stream of frames.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
-use lambda_runtime::streaming::Sender;
+use bytes::{Bytes, BytesMut};
 use sandbox_core::Event;
-use sandbox_core::remote::frame::{Frame, MAGIC, MAX_FRAME};
+use sandbox_core::remote::frame::{Frame, MAGIC};
+use tokio::sync::mpsc;
 
 /// Bytes of output that are sent live; the platform ends a stream at 200 MiB, and the answer has
 /// to fit in too. What comes later is in the answer, within the job's own cap.
 const MOST: usize = 150 << 20;
+/// Frames up to this size are one piece with their header.
+const SMALL: usize = 16 << 10;
 
-/// Sends frames, until nobody reads them any more.
+/// Sends frames, until nobody takes them any more.
+#[derive(Debug)]
 pub(crate) struct Live {
-    sender: Option<Sender>,
+    sender: mpsc::Sender<Bytes>,
     begun: bool,
     sent: usize,
 }
 
 impl Live {
-    pub(crate) fn new(sender: Sender) -> Self {
-        Self { sender: Some(sender), begun: false, sent: 0 }
+    pub(crate) fn new(sender: mpsc::Sender<Bytes>) -> Self {
+        Self { sender, begun: false, sent: 0 }
     }
 
-    /// Whether the platform has stopped reading.
+    /// Whether the platform has stopped taking the answer.
     pub(crate) fn is_gone(&self) -> bool {
-        self.sender.is_none()
+        self.sender.is_closed()
     }
 
     /// Passes an event on.
@@ -46,7 +47,6 @@ impl Live {
 
     async fn send(&mut self, frame: Frame) {
         let (header, payload) = frame.encode();
-        debug_assert!(payload.len() <= MAX_FRAME);
         if !matches!(frame, Frame::Answer(_)) {
             if self.sent + payload.len() > MOST {
                 self.sent = MOST;
@@ -54,22 +54,21 @@ impl Live {
             }
             self.sent += payload.len();
         }
-        let mut chunks = VecDeque::new();
+        let mut piece = BytesMut::new();
         if !self.begun {
             self.begun = true;
-            chunks.push_back(Bytes::from_static(&MAGIC));
+            piece.extend_from_slice(&MAGIC);
         }
-        // One chunk for a small frame, so that it arrives in one piece.
-        let small = payload.len() <= 16 << 10;
-        match small {
-            true => chunks.push_back([header.as_ref(), payload.as_ref()].concat().into()),
-            false => chunks.extend([header, payload]),
-        }
-        while let Some(chunk) = chunks.pop_front() {
-            let Some(sender) = &mut self.sender else { return };
-            if sender.send_data(chunk).await.is_err() {
-                self.sender = None;
-            }
+        piece.extend_from_slice(&header);
+        let rest = if payload.len() <= SMALL {
+            piece.extend_from_slice(&payload);
+            None
+        } else {
+            Some(payload)
+        };
+        for bytes in [Some(piece.freeze()), rest].into_iter().flatten() {
+            // Nobody takes it any more: the caller of this notices that too.
+            let _ = self.sender.send(bytes).await;
         }
     }
 }

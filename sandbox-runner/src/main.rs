@@ -16,8 +16,8 @@ mod fetch;
 mod handler;
 mod hidden;
 mod http;
-mod last;
 mod live;
+mod respond;
 mod store;
 
 use std::io::Write as _;
@@ -26,10 +26,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lambda_runtime::tower::layer::layer_fn;
-use lambda_runtime::{Runtime, service_fn};
+use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, Runtime, service_fn};
+use serde_json::Value;
 
 use crate::engine::Engine;
-use crate::last::{AnswerThenExit, LastAnswer};
+use crate::respond::RuntimeApi;
 
 /// For files and for waiting.
 const BLOCKING_THREADS: usize = 4;
@@ -54,25 +55,29 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(since: Instant) -> Result<(), lambda_runtime::Error> {
-    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+async fn serve(since: Instant) -> Result<(), Error> {
+    let Ok(address) = std::env::var("AWS_LAMBDA_RUNTIME_API") else {
         return Err(
             "AWS_LAMBDA_RUNTIME_API is not set; this is the entrypoint of a Lambda image, \
                     use the sandbox command elsewhere"
                 .into(),
         );
-    }
+    };
     let engine = Arc::new(Engine::new().await?);
+    let api = RuntimeApi::new(address);
     // The only line that the runner writes: what a job writes never gets here.
     let report = engine.init_report(since.elapsed());
     let _ = writeln!(std::io::stdout(), "{report}");
-    let last = LastAnswer::default();
-    let handle = {
-        let last = last.clone();
-        service_fn(move |event| handler::handle(Arc::clone(&engine), last.clone(), event))
+    let serve = move |invocation: LambdaInvocation| {
+        handler::serve(Arc::clone(&engine), api.clone(), invocation)
     };
-    Runtime::new(handle)
-        .layer(layer_fn(move |inner| AnswerThenExit::new(inner, last.clone())))
+    // The layer answers by itself, so nothing gets to the handler that it is around.
+    Runtime::new(service_fn(unreached))
+        .layer(layer_fn(move |_| service_fn(serve.clone())))
         .run()
         .await
+}
+
+async fn unreached(_: LambdaEvent<Value>) -> Result<Value, Error> {
+    Err("the layer around this handler answers".into())
 }

@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::environment::Ended;
 use crate::faults::Fault;
 use crate::function::{Function, Tenancy};
 use crate::pool::Pool;
+use crate::proxy::no_delay;
 use crate::service::{
     EXECUTED_VERSION, FUNCTION_ERROR, LOG_RESULT, LOG_TYPE, OPERATIONS, TENANT_ID, service_error,
 };
@@ -69,7 +71,7 @@ impl Lambda {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let endpoint = format!("http://{}", listener.local_addr().expect("address"));
         let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
+            let _ = axum::serve(listener.tap_io(no_delay), router).await;
         });
         Self { endpoint, shared, server: server.abort_handle() }
     }

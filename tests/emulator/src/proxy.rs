@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{any, post};
+use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hyper_util::client::legacy::Client;
@@ -23,7 +24,14 @@ use crate::invocation::Slot;
 pub(crate) type Http = Client<HttpConnector, Body>;
 
 pub(crate) fn client() -> Http {
-    Client::builder(TokioExecutor::new()).build_http()
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// Small pieces must not wait for each other's acknowledgement.
+pub(crate) fn no_delay(stream: &mut tokio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
 }
 
 #[derive(Clone)]
@@ -45,7 +53,7 @@ pub(crate) async fn serve(slot: Arc<Slot>, behind: String) -> (String, tokio::ta
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("address").to_string();
     let task = tokio::spawn(async move {
-        let _ = axum::serve(listener, router).await;
+        let _ = axum::serve(listener.tap_io(no_delay), router).await;
     });
     (address, task.abort_handle())
 }
