@@ -67,19 +67,17 @@ fn test_config() -> SdkConfig {
         .build()
 }
 
+async fn executor(lambda: &Lambda, s3_endpoint: &str) -> Result<LambdaExecutor> {
+    let builder = LambdaExecutor::builder().function("sandbox").bucket(BUCKET);
+    let builder = builder.aws_config(test_config()).endpoint(lambda.endpoint());
+    Ok(builder.s3_endpoint(s3_endpoint).emulator().build().await?)
+}
+
 async fn emulated() -> Result<Subject> {
     let runner = Function { tmp: 2 << 30, memory: 2048, ..Function::runner("sandbox") };
     let lambda = Lambda::start([runner, Function::plain("echo")]).await;
     let s3 = S3::start().await;
-    let executor = LambdaExecutor::builder()
-        .function("sandbox")
-        .bucket(BUCKET)
-        .aws_config(test_config())
-        .endpoint(lambda.endpoint())
-        .s3_endpoint(s3.endpoint())
-        .emulator()
-        .build()
-        .await?;
+    let executor = executor(&lambda, s3.endpoint()).await?;
     let sdk = aws_sdk_lambda::config::Builder::from(&test_config())
         .endpoint_url(lambda.endpoint())
         .build();
@@ -191,15 +189,7 @@ async fn artifact(subject: &Subject, table: &mut Table, rounds: usize) -> Result
         .build();
     let plain = aws_sdk_s3::Client::from_conf(config);
     plain.create_bucket().bucket(BUCKET).send().await?;
-    let executor = LambdaExecutor::builder()
-        .function("sandbox")
-        .bucket(BUCKET)
-        .aws_config(test_config())
-        .endpoint(lambda.endpoint())
-        .s3_endpoint(s3.endpoint())
-        .emulator()
-        .build()
-        .await?;
+    let executor = executor(lambda, s3.endpoint()).await?;
     let folder = tempfile::tempdir()?;
     let (mut base, mut ours, mut grown) = (Sample::new(), Sample::new(), 0);
     for _ in 0..rounds {

@@ -17,8 +17,9 @@ impl Executor for PlainProcess {
 
     async fn start(&self, job: Job) -> Result<Execution> {
         self.0.enforcement.require(job.required_layers([]))?;
-        if job.network != Network::Host || !job.files.is_empty() {
-            let why = "only jobs with the host's network and without files";
+        self.0.check(&job)?;
+        if !job.files.is_empty() {
+            let why = "only jobs without files";
             return Err(Error::new(ErrorKind::Unsupported, "start", why));
         }
         let argv = match &job.program {

@@ -9,23 +9,7 @@ use std::process::Command;
 
 use sandbox::{Event, Executor, Job, LambdaExecutor, Size};
 
-const PROGRAM: &str = r#"
-import csv, statistics
-
-with open("sales.csv") as file:
-    rows = list(csv.DictReader(file))
-
-by_region = {}
-for row in rows:
-    by_region.setdefault(row["region"], []).append(float(row["amount"]))
-
-with open("summary.csv", "w", newline="") as file:
-    out = csv.writer(file)
-    out.writerow(["region", "orders", "total", "median"])
-    for region, amounts in sorted(by_region.items()):
-        print(f"{region}: {len(amounts)} orders", flush=True)
-        out.writerow([region, len(amounts), sum(amounts), statistics.median(amounts)])
-"#;
+const PROGRAM: &str = include_str!("data/summarize.py");
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

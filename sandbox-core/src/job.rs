@@ -94,8 +94,8 @@ pub struct JobSpec {
     pub allow_degraded: BTreeSet<Layer>,
     /// For whom the job runs; backends never share warm state between tenants.
     pub tenant: Option<String>,
-    /// Names the run: the same key and job give the same result, run once. Backends without
-    /// idempotency refuse it.
+    /// Names the run: the same key and job give the same result. Backends without idempotency
+    /// refuse it.
     pub idempotency_key: Option<String>,
     /// Free labels, carried to logs and traces.
     pub labels: BTreeMap<String, String>,
@@ -306,7 +306,8 @@ impl JobBuilder {
         self
     }
 
-    /// Names the run, so that repeating it returns the first result instead of running again.
+    /// Names the run, so that repeating it returns the first stored result instead of running
+    /// again. Runs that overlap, or that ended without a result, may each run; one result counts.
     /// Needs [`Capabilities::idempotency`](crate::Capabilities::idempotency).
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.spec.idempotency_key = Some(key.into());

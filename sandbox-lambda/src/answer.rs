@@ -4,25 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sandbox_core::remote::{Answer, Body, FileContent, Finished, ObjectRef, VERSION};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sandbox_core::remote::{Answer, Body, File, FileContent, Finished, ObjectRef, VERSION};
 use sandbox_core::{ArtifactContent, Error, ErrorKind, Result, Skipped};
 use sha2::{Digest as _, Sha256};
 
 use crate::content::Object;
 use crate::executor::Shared;
 
-/// The longest answer that is read from the bucket.
-const MOST: u64 = 4 << 30;
+/// Looks at objects at once.
+const CONCURRENCY: usize = 16;
+
+/// Kinds of error that a runner has before it knows a request's id.
+const UNREAD: [&str; 2] = ["invalid_job", "unsupported"];
 
 fn untrusted(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Untrusted, "read answer", why).with_may_have_run()
 }
 
-/// Reads the answer to the request `id`, from the bucket where it was too long.
-pub(crate) async fn read(shared: &Shared, id: &str, prefix: &str, json: &Bytes) -> Result<Body> {
+/// Reads the answer to the request `id`, from the bucket where it was too long, but not `most`.
+pub(crate) async fn read(
+    shared: &Shared,
+    id: &str,
+    prefix: &str,
+    json: &Bytes,
+    most: u64,
+) -> Result<Body> {
     let body = parse(id, json)?;
     let Body::Staged(object) = body else { return Ok(body) };
-    if object.size > MOST {
+    if object.size > most {
         return Err(untrusted(format!("it claims {} bytes", object.size)));
     }
     let key = format!("{prefix}{}", object.index);
@@ -46,7 +56,8 @@ fn parse(id: &str, json: &[u8]) -> Result<Body> {
         return Err(untrusted(format!("it has version {}, not {VERSION}", answer.version)));
     }
     // A runner that cannot read a request does not know its id.
-    let unread = answer.id.is_empty() && matches!(answer.body, Body::Failed(_));
+    let unread = answer.id.is_empty()
+        && matches!(&answer.body, Body::Failed(failed) if UNREAD.contains(&failed.kind.as_str()));
     if answer.id != id && !unread {
         return Err(untrusted("it belongs to another request"));
     }
@@ -71,21 +82,27 @@ pub(crate) async fn drop_missing(
     prefix: &str,
     finished: &mut Finished,
 ) -> Result<()> {
-    let stored =
-        finished.artifacts.iter().any(|file| matches!(file.content, FileContent::Object(_)));
-    if !stored {
-        return Ok(());
-    }
-    let there = shared.store.list(prefix).await.map_err(Error::with_may_have_run)?;
-    let there: BTreeMap<_, _> = there.into_iter().collect();
+    let object = |file: &File| match &file.content {
+        FileContent::Object(object) => Some(object.clone()),
+        FileContent::Inline(_) => None,
+    };
+    let objects: Vec<_> = finished.artifacts.iter().filter_map(object).collect();
+    let looks = stream::iter(objects).map(|object| async move {
+        let key = format!("{prefix}{}", object.index);
+        Ok::<_, Error>((object.index, shared.store.has(&key, object.size).await?))
+    });
+    let there: BTreeMap<_, _> = looks
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await
+        .map_err(Error::with_may_have_run)?;
     let skipped = &mut finished.skipped;
     finished.artifacts.retain(|file| {
         let FileContent::Object(object) = &file.content else { return true };
-        let reason = match there.get(&object.index.to_string()) {
-            Some(size) if *size == object.size => return true,
-            Some(size) => format!("{size} of {} bytes are in the bucket", object.size),
-            None => "it is not in the bucket".to_owned(),
-        };
+        if there.get(&object.index) == Some(&true) {
+            return true;
+        }
+        let reason = "it is not in the bucket in the size that the answer claims".to_owned();
         skipped.push(Skipped { path: file.path.clone(), reason });
         false
     });

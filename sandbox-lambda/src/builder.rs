@@ -8,6 +8,7 @@ use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use sandbox_core::{Error, ErrorKind, LimitConcurrency, Result, Size};
 
+use crate::backoff;
 use crate::executor::{Direct, LambdaExecutor, Settings};
 use crate::function::FunctionSpec;
 use crate::price::PriceTable;
@@ -193,17 +194,14 @@ impl LambdaBuilder {
         let region = region.as_ref().to_owned();
         let lambda = lambda_client(&config, self.endpoint);
         let s3 = s3_client(&config, self.s3_endpoint.as_deref());
-        let upload_url = match &self.s3_endpoint {
-            Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
-            // A dot in the name would not be covered by the certificate.
-            None if bucket.contains('.') => format!("https://s3.{region}.amazonaws.com/{bucket}"),
-            None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
-        };
         let mut functions = Vec::new();
         for function in self.functions {
             functions.push(match function {
                 Function::Known(spec) => spec,
-                Function::Named(name) => FunctionSpec::look_up(&lambda, &name).await?,
+                Function::Named(name) => {
+                    let look_up = || FunctionSpec::look_up(&lambda, &name);
+                    backoff::retry(self.settings.patience, look_up).await?
+                }
             });
         }
         for function in &functions {
@@ -219,8 +217,7 @@ impl LambdaBuilder {
         }
         let store = Store { client: s3, bucket, prefix: self.settings.prefix.clone() };
         let direct =
-            Direct::new(self.settings, lambda, store, upload_url, credentials, region, functions)
-                .await?;
+            Direct::new(self.settings, lambda, store, credentials, region, functions).await?;
         Ok(match self.concurrency {
             None => LambdaExecutor::new(direct),
             Some((most, wait)) => LambdaExecutor::new(LimitConcurrency::new(direct, most, wait)),
@@ -229,7 +226,13 @@ impl LambdaBuilder {
 }
 
 fn lambda_client(config: &SdkConfig, endpoint: Option<String>) -> aws_sdk_lambda::Client {
-    let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).build();
+    // How long an invocation may take is the function's to say, and is watched where it is sent.
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .disable_read_timeout()
+        .disable_operation_timeout()
+        .disable_operation_attempt_timeout()
+        .build();
     let mut builder = aws_sdk_lambda::config::Builder::from(config)
         // An invocation is repeated here, and only when it cannot have run.
         .retry_config(RetryConfig::disabled())
@@ -243,9 +246,10 @@ fn lambda_client(config: &SdkConfig, endpoint: Option<String>) -> aws_sdk_lambda
 }
 
 fn s3_client(config: &SdkConfig, endpoint: Option<&str>) -> aws_sdk_s3::Client {
+    // The SDK's time for reading an answer would count that of a long upload.
     let timeouts = aws_sdk_s3::config::timeout::TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_secs(20))
+        .disable_read_timeout()
         .build();
     let mut builder = aws_sdk_s3::config::Builder::from(config).timeout_config(timeouts);
     if let Some(endpoint) = endpoint {

@@ -18,7 +18,7 @@ use crate::idempotency::{self, Key};
 use crate::invoke::{self, End, Next, Stream};
 use crate::platform::Verdict;
 use crate::report::{self, Report};
-use crate::request::{Prepared, prepare};
+use crate::request::{Prepared, longest_answer, prepare};
 use crate::stage::Items;
 use crate::{answer, backoff};
 
@@ -125,10 +125,9 @@ impl Call {
 
     /// Sends the job and waits until its program is executed, or its end.
     async fn open(&self) -> Result<(Prepared, Stream, Seen)> {
-        let prepared = prepare(self).await?;
+        let (prepared, payload) = prepare(self).await?;
         let mut seen = Seen::new(&self.job);
         let tenant = self.tenant.clone();
-        let payload = prepared.payload.clone();
         let mut stream = Stream::open(&self.shared, &self.function, tenant, payload).await?;
         match stream.next().await? {
             Next::Frame(frame) => {
@@ -194,7 +193,7 @@ impl Call {
                 Next::End(end) => break end,
                 Next::Frame(frame) => {
                     let Some(event) = seen.take(frame) else { continue };
-                    if events.is_closed() {
+                    if events.is_closed() || is_heartbeat(&event) {
                         continue;
                     }
                     tokio::select! {
@@ -211,9 +210,9 @@ impl Call {
 
     /// Invokes and waits for the whole answer.
     async fn attempt(&self) -> Result<Outcome> {
-        let prepared = prepare(self).await?;
+        let (prepared, payload) = prepare(self).await?;
         let mut seen = Seen::new(&self.job);
-        let (tenant, payload) = (self.tenant.clone(), prepared.payload.clone());
+        let tenant = self.tenant.clone();
         let invoked = invoke::buffered(&self.shared, &self.function, tenant, payload).await?;
         if invoked.end.error.is_none() {
             seen.answer = Some(invoked.body);
@@ -222,7 +221,8 @@ impl Call {
     }
 
     async fn read(&self, prepared: &Prepared, json: &Bytes) -> Result<Body> {
-        answer::read(&self.shared, &prepared.id, &prepared.prefix, json).await
+        let most = longest_answer(&self.job.limits);
+        answer::read(&self.shared, &prepared.id, &prepared.prefix, json, most).await
     }
 
     /// The outcome, from what the runner answered and what the platform says.
@@ -235,14 +235,24 @@ impl Call {
         if let Some(error) = &end.error {
             let verdict = error.verdict(&end.log, report.as_ref().ok());
             // A runner that could not clean up ends itself after its answer, and says so.
-            let announced = matches!(&body, Some(Ok(Body::Finished(finished)))
-                if verdict == Verdict::Exit && is_unclean(finished));
+            let announced = verdict == Verdict::Exit
+                && match &body {
+                    Some(Ok(Body::Finished(finished))) => is_unclean(finished),
+                    // It says more than that the runner ended.
+                    Some(Ok(Body::Failed(_))) => true,
+                    _ => false,
+                };
             if !announced {
+                let streamed = seen.streamed;
+                let started = seen.started.is_some();
                 return match self.ended_by(verdict, &seen, report.as_ref().ok()) {
                     Some(end_of_job) => {
                         let mut outcome = self.partial(end_of_job, seen);
-                        self.bill(&mut outcome, &end, report, 0);
+                        self.bill(&mut outcome, &end, report, streamed);
                         Ok(outcome)
+                    }
+                    None if started => {
+                        Err(verdict.error(&self.function.name, error).with_may_have_run())
                     }
                     None => Err(verdict.error(&self.function.name, error)),
                 };
@@ -334,7 +344,9 @@ impl Call {
             match key.store(store, finished, prefix, id, function).await {
                 Ok(None) => {}
                 // Another run of the same job was first, and its result is the result.
-                Ok(Some(first)) => return idempotency::outcome(&self.shared, &self.job, first),
+                Ok(Some(first)) => {
+                    return idempotency::outcome(&self.shared, &self.job, first).await;
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     return Err(error.with_may_have_run());
                 }
@@ -396,12 +408,13 @@ impl Call {
         facts.entry("request_id".into()).or_insert_with(|| end.request_id.clone());
         facts.entry("function".into()).or_insert_with(|| self.function.name.clone());
         facts.insert("version".into(), end.version.clone());
-        facts.insert("log_group".into(), format!("/aws/lambda/{}", self.function.name));
+        facts.insert("log_group".into(), self.function.log_group.clone());
         match report {
             Ok(report) => {
                 facts.insert("billed_ms".into(), report.billed.as_millis().to_string());
                 facts.insert("max_memory".into(), report.max_memory.to_string());
                 let prices = &self.shared.settings.prices;
+                facts.remove("cost_unknown");
                 outcome.cost = Some(prices.cost(&self.function, &report, streamed));
             }
             Err(why) => {
@@ -409,6 +422,11 @@ impl Call {
             }
         }
     }
+}
+
+/// A runner shows that it lives when a job is silent for long.
+fn is_heartbeat(event: &Event) -> bool {
+    matches!(event, Event::Stdout(bytes) | Event::Stderr(bytes) if bytes.is_empty())
 }
 
 /// Whether a runner says that it could not remove what the job left.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use sandbox_core::remote::Described;
 use sandbox_core::{
@@ -12,6 +13,9 @@ use sandbox_core::{
     LimitKind, Network, Program, Result, Session, SessionSpec, sessions_unsupported,
     unknown_runtime,
 };
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::backoff;
 use crate::builder::{LambdaBuilder, Tenancy};
@@ -27,6 +31,9 @@ use crate::store::Store;
 /// Layers that the runner must have in force, unless the job drops them by name.
 const RUNNER_REQUIRED: [Layer; 5] =
     [Layer::Environment, Layer::Descriptors, Layer::Rlimits, Layer::PrivateTmp, Layer::Cleanup];
+
+/// Longest wait for credentials.
+const CREDENTIALS: Duration = Duration::from_secs(15);
 
 /// Layers that Lambda must have in force.
 const PLATFORM_REQUIRED: [Layer; 2] = [Layer::MicroVm, Layer::Vpc];
@@ -71,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) region: String,
     pub(crate) functions: Vec<FunctionSpec>,
     credentials: SharedCredentialsProvider,
+    /// The provider may ask a service for each; these are asked for once.
+    signer: Mutex<Option<Credentials>>,
 }
 
 impl LambdaExecutor {
@@ -147,12 +156,14 @@ impl Direct {
         settings: Settings,
         lambda: aws_sdk_lambda::Client,
         store: Store,
-        upload_url: String,
         credentials: SharedCredentialsProvider,
         region: String,
         functions: Vec<FunctionSpec>,
     ) -> Result<Self> {
-        let shared = Shared { settings, lambda, store, upload_url, region, functions, credentials };
+        let upload_url = store.form_url().await?;
+        let signer = Mutex::default();
+        let shared =
+            Shared { settings, lambda, store, upload_url, region, functions, credentials, signer };
         let mut described = Vec::new();
         for function in &shared.functions {
             let ask = || invoke::describe(&shared, function);
@@ -230,11 +241,22 @@ impl Shared {
         ]
     }
 
-    /// Credentials that sign what a runner does.
-    pub(crate) async fn signer(&self) -> Result<aws_credential_types::Credentials> {
-        self.credentials.provide_credentials().await.map_err(|error| {
-            Error::new(ErrorKind::AccessDenied, "find credentials", causes(&error))
-        })
+    /// Credentials that sign what a runner does for so long, if there are any that last.
+    pub(crate) async fn signer(&self, life: Duration) -> Result<Credentials> {
+        let mut signer = self.signer.lock().await;
+        let lasts = |credentials: &Credentials| {
+            credentials.expiry().is_none_or(|end| end > SystemTime::now() + life)
+        };
+        if let Some(known) = signer.as_ref().filter(|known| lasts(known)) {
+            return Ok(known.clone());
+        }
+        let denied = |why: String| Error::new(ErrorKind::AccessDenied, "find credentials", why);
+        let found = timeout(CREDENTIALS, self.credentials.provide_credentials()).await;
+        let found = found
+            .map_err(|_| denied(format!("no credentials within {CREDENTIALS:?}")))?
+            .map_err(|error| denied(causes(&error)))?;
+        *signer = Some(found.clone());
+        Ok(found)
     }
 
     /// The tenant id of a job's invocation.
@@ -300,7 +322,7 @@ impl Executor for Direct {
                 outline.required.clone_from(&required);
                 let key = Key::new(&self.shared.store, name, job.tenant.as_deref(), &outline)?;
                 if let Some(stored) = key.look_up(&self.shared.store).await? {
-                    return idempotency::replay(&self.shared, &job, stored);
+                    return idempotency::replay(&self.shared, &job, stored).await;
                 }
                 Some(key)
             }

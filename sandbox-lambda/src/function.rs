@@ -5,12 +5,16 @@ use std::time::Duration;
 use aws_sdk_lambda::types::Architecture as AwsArchitecture;
 use sandbox_core::{Error, ErrorKind, Limits, Result, Size};
 
+use tokio::time::timeout;
+
 use crate::service;
 
 /// Memory of a function that is not the job's.
 const RESERVED: u64 = 64 << 20;
 /// Time of an invocation that is not the job's: inputs, artifacts, answer.
 const MARGIN: Duration = Duration::from_secs(3);
+/// Longest wait for a function's configuration.
+const LOOK_UP: Duration = Duration::from_secs(15);
 /// A function has one processor for each of these; see
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
 const MEMORY_OF_A_CPU: u64 = 1769 << 20;
@@ -45,6 +49,8 @@ pub struct FunctionSpec {
     pub architecture: Architecture,
     /// Its `/tmp`.
     pub ephemeral_storage: Size,
+    /// Where it logs.
+    pub log_group: String,
     /// Whether its environments are separated by tenant id.
     pub tenant_isolation: bool,
     /// Whether it is attached to a VPC. That this has no way out is for its owner to see to.
@@ -58,8 +64,10 @@ impl FunctionSpec {
     /// A function in microVMs and in a VPC, without tenant isolation, on x86_64, with a `/tmp` of
     /// 512 MiB.
     pub fn new(name: impl Into<String>, memory: Size, timeout: Duration) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            log_group: format!("/aws/lambda/{name}"),
+            name,
             memory,
             timeout,
             architecture: Architecture::X86_64,
@@ -72,7 +80,11 @@ impl FunctionSpec {
 
     /// Asks Lambda.
     pub(crate) async fn look_up(client: &aws_sdk_lambda::Client, name: &str) -> Result<Self> {
-        let found = client.get_function_configuration().function_name(name).send().await;
+        let found = client.get_function_configuration().function_name(name).send();
+        let found = timeout(LOOK_UP, found).await.map_err(|_| {
+            let message = format!("{name}: no answer within {LOOK_UP:?}");
+            Error::new(ErrorKind::Lost, "look up function", message).with_retryable(true)
+        })?;
         let found = found.map_err(|error| service::describe("look up function", name, error))?;
         let mebibytes = |value: i32| Size::mib(u64::try_from(value).unwrap_or(0));
         let memory = found.memory_size().unwrap_or(128);
@@ -83,6 +95,10 @@ impl FunctionSpec {
             memory: mebibytes(memory),
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or(0)),
             architecture: if arm { Architecture::Arm64 } else { Architecture::X86_64 },
+            log_group: found
+                .logging_config()
+                .and_then(|logging| logging.log_group())
+                .map_or_else(|| format!("/aws/lambda/{name}"), str::to_owned),
             ephemeral_storage: mebibytes(found.ephemeral_storage().map_or(512, |disk| disk.size())),
             tenant_isolation: found.tenancy_config().is_some(),
             vpc: found.vpc_config().and_then(|vpc| vpc.vpc_id()).is_some_and(|id| !id.is_empty()),

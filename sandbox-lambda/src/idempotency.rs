@@ -1,9 +1,11 @@
 //! One result for each key: stored once, by a write that only the first wins, and replayed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use sandbox_core::remote::{Finished, Run};
-use sandbox_core::{Error, ErrorKind, Event, Execution, Job, Outcome, Result};
+use sandbox_core::{Error, ErrorKind, Event, Execution, Job, Layer, LayerState, Outcome, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +13,9 @@ use crate::answer;
 use crate::executor::Shared;
 use crate::store::{Store, Written};
 
+/// Conditional writes before giving up, and the wait between two.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
 /// A stored result is as long as an answer may be.
 const MOST: u64 = 1 << 30;
 
@@ -80,16 +85,27 @@ impl Key {
         let stored = Stored { version: 1, fingerprint, prefix, request_id, function, finished };
         let json = serde_json::to_vec(&stored)
             .map_err(|error| Error::new(ErrorKind::Backend, "store result", error.to_string()))?;
-        match store.put_first(&self.object, json.into()).await? {
-            Written::First => Ok(None),
-            Written::Taken => self.look_up(store).await,
+        let json = Bytes::from(json);
+        for _ in 0..ATTEMPTS {
+            if store.put_first(&self.object, json.clone()).await? == Written::First {
+                return Ok(None);
+            }
+            match self.look_up(store).await? {
+                // Ours: a write that was repeated found what it had written.
+                Some(first) if first.prefix == stored.prefix => return Ok(None),
+                Some(first) => return Ok(Some(first)),
+                // Another's write was under way, and came to nothing.
+                None => tokio::time::sleep(PAUSE).await,
+            }
         }
+        let message = format!("s3://{}/{}: another write is under way", store.bucket, self.object);
+        Err(Error::new(ErrorKind::Storage, "store result", message))
     }
 }
 
 /// An execution of what was executed before.
-pub(crate) fn replay(shared: &Arc<Shared>, job: &Job, stored: Stored) -> Result<Execution> {
-    let outcome = outcome(shared, job, stored)?;
+pub(crate) async fn replay(shared: &Arc<Shared>, job: &Job, stored: Stored) -> Result<Execution> {
+    let outcome = outcome(shared, job, stored).await?;
     let (execution, driver) = Execution::channel();
     let (events, mut stop, finish) = driver.into_parts();
     tokio::spawn(async move {
@@ -116,9 +132,18 @@ pub(crate) fn replay(shared: &Arc<Shared>, job: &Job, stored: Stored) -> Result<
 }
 
 /// The outcome of a stored result. It costs nothing: nothing ran.
-pub(crate) fn outcome(shared: &Arc<Shared>, job: &Job, stored: Stored) -> Result<Outcome> {
-    let Stored { prefix, request_id, function, finished, .. } = stored;
+pub(crate) async fn outcome(shared: &Arc<Shared>, job: &Job, stored: Stored) -> Result<Outcome> {
+    let Stored { prefix, request_id, function, mut finished, .. } = stored;
+    // The bucket may have let them expire meanwhile.
+    answer::drop_missing(shared, &prefix, &mut finished).await?;
     let mut outcome = finished.into_outcome(job, [], answer::objects(shared, &prefix))?;
+    let known = shared.functions.iter().find(|known| known.name == function);
+    for layer in [Layer::MicroVm, Layer::Vpc] {
+        outcome.enforcement = outcome.enforcement.with(layer, LayerState::Off);
+    }
+    for (layer, state) in known.map(|known| shared.platform(known)).into_iter().flatten() {
+        outcome.enforcement = outcome.enforcement.with(layer, state);
+    }
     outcome.facts.insert("replayed".into(), "true".into());
     outcome.facts.insert("request_id".into(), request_id);
     outcome.facts.insert("function".into(), function);

@@ -131,7 +131,9 @@ impl Stream {
             if let Some(end) = self.end.take() {
                 return Ok(Next::End(end));
             }
-            let event = timeout_at(self.deadline, self.output.event_stream.recv()).await;
+            // A caller that reads slowly may be past the deadline with all of it on the way.
+            let deadline = self.deadline.max(Instant::now() + SLACK);
+            let event = timeout_at(deadline, self.output.event_stream.recv()).await;
             let event = event.map_err(|_| {
                 let message = format!("{}: the stream did not end in time", self.name);
                 Error::new(ErrorKind::Lost, "invoke", message).with_may_have_run()

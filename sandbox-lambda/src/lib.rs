@@ -28,10 +28,11 @@
 //! `/tmp`, and ends itself when anything is left. Each layer's state is on the outcome.
 //!
 //! **An outcome is what the function said.** A job has its runner's user and can reach the
-//! Runtime API, so it can answer in the runner's place. An answer is checked against the job, and
-//! what the platform says (timeout, memory, exit, the REPORT line, the bill) never comes from it;
-//! but that a program exited with 0, or which layers held it, is the function's word. Give each
-//! tenant a [tenant id](Tenancy), so that the word concerns nobody else.
+//! Runtime API. The runner's answer begins before the job does, so that there is no room for
+//! another; an answer is checked against the job; and what the platform says (timeout, memory,
+//! exit, the REPORT line, the bill) never comes from it. But that a program exited with 0, or which
+//! layers held it, is the function's word. Give each tenant a [tenant id](Tenancy), so that the
+//! word concerns nobody else.
 //!
 //! # Cancelling
 //!

@@ -47,7 +47,7 @@ impl FunctionError {
             "Runtime.ExitError" => Verdict::Exit,
             "Function.ResponseSizeTooLarge" => Verdict::TooLarge,
             "Runtime.InitError" | "Sandbox.InitTimedout" | "Sandbox.InitError" => Verdict::Init,
-            kind if kind.starts_with("Extension.") => Verdict::Init,
+            "Extension.InitError" | "Extension.LaunchError" => Verdict::Init,
             kind if kind.starts_with("Runtime.Invalid") => Verdict::Image,
             _ => Verdict::Other,
         }

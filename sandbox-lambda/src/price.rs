@@ -56,9 +56,14 @@ impl PriceTable {
             None => String::new(),
         };
         let basis = format!(
-            "{} ms billed{init} x {} on {name}, 1 request, {streamed} bytes streamed",
+            "{} ms billed{init} x {} on {name}, 1 request, {streamed} bytes streamed{}",
             report.billed.as_millis(),
             report.memory,
+            if function.tenant_isolation && report.init.is_some() {
+                "; the charge for a tenant's new environment is not known here"
+            } else {
+                ""
+            },
         );
         Cost { usd, basis }
     }

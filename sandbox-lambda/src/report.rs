@@ -33,10 +33,12 @@ pub(crate) fn find(log: &str, id: &str) -> Result<Report, Missing> {
     }
 }
 
-/// Whether the log says that the runtime never came up.
+/// Whether the log says that the runtime never came up. An init that failed before the invocation
+/// is repeated within it, and then only that one counts.
 pub(crate) fn init_failed(log: &str) -> bool {
     log.lines().any(|line| {
         line.starts_with("INIT_REPORT ")
+            && line.contains("Phase: invoke")
             && (line.contains("Status: error") || line.contains("Status: timeout"))
     })
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sandbox_core::remote::{Ask, Request};
-use sandbox_core::{Error, ErrorKind, Result};
+use sandbox_core::{Error, ErrorKind, Limits, Result};
 
 use crate::drive::Call;
 use crate::form::Form;
@@ -23,18 +23,23 @@ const MAX_OBJECT: u64 = 5 << 30;
 pub(crate) struct Prepared {
     pub(crate) id: String,
     pub(crate) prefix: String,
-    pub(crate) payload: Bytes,
 }
 
-/// Stages the inputs, signs the upload and writes the request.
-pub(crate) async fn prepare(call: &Call) -> Result<Prepared> {
+/// Bytes that an answer to a job with these limits may have when it goes through the bucket.
+pub(crate) fn longest_answer(limits: &Limits) -> u64 {
+    // Two streams in base64, and as much again for everything else as a buffered answer has.
+    limits.output.as_u64().saturating_mul(4).saturating_add(64 << 20)
+}
+
+/// Stages the inputs, signs the upload and writes the request; returns it with its payload.
+pub(crate) async fn prepare(call: &Call) -> Result<(Prepared, Bytes)> {
     let shared = &call.shared;
     let id = uuid::Uuid::new_v4().to_string();
     let life = call.function.timeout + SIGNED_SLACK;
     let prefix = shared.store.job_prefix(&id);
     let limits = &call.job.limits;
     // An answer that is too long is uploaded too.
-    let answer = limits.output.as_u64().saturating_mul(4) + (64 << 20);
+    let answer = longest_answer(limits);
     let form = Form {
         url: &shared.upload_url,
         bucket: &shared.store.bucket,
@@ -43,7 +48,7 @@ pub(crate) async fn prepare(call: &Call) -> Result<Prepared> {
         life,
         region: &shared.region,
     };
-    let upload = form.sign(&shared.signer().await?, SystemTime::now())?;
+    let upload = form.sign(&shared.signer(life).await?, SystemTime::now())?;
     let mut inline_limit = shared.settings.inline_limit;
     loop {
         let mut run = call.items.stage(&call.job, &shared.store, inline_limit, life).await?;
@@ -60,7 +65,7 @@ pub(crate) async fn prepare(call: &Call) -> Result<Prepared> {
         let payload = serde_json::to_vec(&request)
             .map_err(|error| Error::new(ErrorKind::Backend, "write request", error.to_string()))?;
         if payload.len() as u64 <= MAX_PAYLOAD {
-            return Ok(Prepared { id, prefix, payload: payload.into() });
+            return Ok((Prepared { id, prefix }, payload.into()));
         }
         if inline_limit == 0 {
             let message = format!(

@@ -6,13 +6,12 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use sandbox_core::remote::{Payload, Run, RunProgram};
 use sandbox_core::{Content, Error, ErrorKind, Job, Program, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::Store;
+use crate::store::{Input, Store};
 
 /// Bytes with their size and digest.
 #[derive(Clone, Debug)]
@@ -126,23 +125,29 @@ impl Item {
         }
         let key = store.input_key(&self.sha256);
         if !store.has(&key, self.size).await? {
-            match &self.content {
-                Content::Bytes(bytes) => store.put(&key, ByteStream::from(bytes.clone())).await?,
-                Content::Path(path) => store.put_file(&key, path).await?,
-            }
+            let mut sha256 = [0; 32];
+            // It was written by this module.
+            let _ = hex::decode_to_slice(&self.sha256, &mut sha256);
+            let (size, content) = (self.size, &self.content);
+            store.put_input(Input { key: &key, size, sha256, content }).await?;
         }
         let url = store.presign(&key, life).await?;
         Ok(Payload::Staged { url, size: self.size, sha256: self.sha256.clone() })
     }
 
     async fn bytes(&self) -> Result<Bytes> {
-        match &self.content {
-            Content::Bytes(bytes) => Ok(bytes.clone()),
-            Content::Path(path) => tokio::fs::read(path).await.map(Bytes::from).map_err(|error| {
-                let message = format!("cannot read {}: {error}", path.display());
-                Error::new(ErrorKind::Input, "read input", message).with_source(error)
-            }),
+        let path = match &self.content {
+            Content::Bytes(bytes) => return Ok(bytes.clone()),
+            Content::Path(path) => path,
+        };
+        let input = |why: String| {
+            Error::new(ErrorKind::Input, "read input", format!("{}: {why}", path.display()))
+        };
+        let bytes = tokio::fs::read(path).await.map_err(|error| input(error.to_string()))?;
+        if hex::encode(Sha256::digest(&bytes)) != self.sha256 {
+            return Err(input("it changed while it was read".into()));
         }
+        Ok(bytes.into())
     }
 }
 

@@ -1,15 +1,17 @@
 //! The bucket: inputs by content, answers and artifacts by job, results by key.
 
 use std::error::Error as StdError;
-use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use sandbox_core::{Error, ErrorKind, Result};
+use sandbox_core::{Content, Error, ErrorKind, Result};
+use tokio::time::timeout;
 
 use crate::service::causes;
 
@@ -20,6 +22,20 @@ pub(crate) struct Store {
     pub(crate) bucket: String,
     /// Ends with a slash, or is empty.
     pub(crate) prefix: String,
+}
+
+/// Longest wait for an answer, or for the next piece of one.
+const QUICK: Duration = Duration::from_secs(20);
+/// Bytes of an upload in a second that are always waited for.
+const SLOWEST: u64 = 128 << 10;
+
+/// What is staged.
+#[derive(Debug)]
+pub(crate) struct Input<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) size: u64,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) content: &'a Content,
 }
 
 /// What became of a conditional write.
@@ -46,20 +62,34 @@ impl Store {
         format!("{}results/{digest}", self.prefix)
     }
 
-    fn failed<E, R>(&self, operation: &'static str, key: &str, error: SdkError<E, R>) -> Error
+    fn failed<E>(&self, operation: &'static str, key: &str, error: SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        R: std::fmt::Debug + Send + Sync + 'static,
     {
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-        let kind = match code {
-            Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
-                ErrorKind::AccessDenied
-            }
-            Some("NoSuchBucket") => ErrorKind::NotFound,
+        // A HEAD has no body to say why.
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let kind = match (code, status) {
+            (Some("NoSuchBucket"), _) => ErrorKind::NotFound,
+            (
+                Some(
+                    "AccessDenied"
+                    | "ExpiredToken"
+                    | "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch",
+                ),
+                _,
+            )
+            | (_, Some(403)) => ErrorKind::AccessDenied,
             _ => ErrorKind::Storage,
         };
-        let message = format!("s3://{}/{key}: {}", self.bucket, causes(&error));
+        let remedy = match kind {
+            ErrorKind::AccessDenied => {
+                "; allow the caller s3:GetObject, s3:PutObject and s3:ListBucket beneath the prefix"
+            }
+            _ => "",
+        };
+        let message = format!("s3://{}/{key}: {}{remedy}", self.bucket, causes(&error));
         Error::new(kind, operation, message)
             .with_retryable(kind == ErrorKind::Storage)
             .with_source(error)
@@ -67,38 +97,57 @@ impl Store {
 
     /// Whether an object of that size is there.
     pub(crate) async fn has(&self, key: &str, size: u64) -> Result<bool> {
-        let head = self.client.head_object().bucket(&self.bucket).key(key).send().await;
-        match head {
+        let head = self.client.head_object().bucket(&self.bucket).key(key).send();
+        match self.in_time("look for object", key, head).await? {
             Ok(found) => {
                 Ok(found.content_length().and_then(|n| u64::try_from(n).ok()) == Some(size))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
                 Ok(false)
             }
-            Err(error) => Err(self.failed("look for input", key, error)),
+            Err(error) => Err(self.failed("look for object", key, error)),
         }
     }
 
-    /// Writes an object.
-    pub(crate) async fn put(&self, key: &str, body: ByteStream) -> Result<()> {
-        let put = self.client.put_object().bucket(&self.bucket).key(key).body(body);
-        let sent = put.send().await;
-        sent.map(|_| ()).map_err(|error| self.failed("stage input", key, error))
+    /// Waits for something small.
+    async fn in_time<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        timeout(QUICK, work).await.map_err(|_| {
+            let message = format!("s3://{}/{key}: no answer within {QUICK:?}", self.bucket);
+            Error::new(ErrorKind::Storage, operation, message).with_retryable(true)
+        })
     }
 
-    /// Writes an object from a file.
-    pub(crate) async fn put_file(&self, key: &str, path: &Path) -> Result<()> {
-        let body = ByteStream::from_path(path).await.map_err(|error| {
-            let message = format!("cannot read {}: {error}", path.display());
-            Error::new(ErrorKind::Input, "stage input", message).with_source(error)
+    /// Writes an input of that size; the store compares it with the digest.
+    pub(crate) async fn put_input(&self, item: Input<'_>) -> Result<()> {
+        let Input { key, size, sha256, content } = item;
+        let body = match content {
+            Content::Bytes(bytes) => ByteStream::from(bytes.clone()),
+            Content::Path(path) => ByteStream::from_path(path).await.map_err(|error| {
+                let message = format!("cannot read {}: {error}", path.display());
+                Error::new(ErrorKind::Input, "stage input", message).with_source(error)
+            })?,
+        };
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(body);
+        let put = put.checksum_sha256(STANDARD.encode(sha256)).send();
+        // A slow line is no failure, one that has stopped is.
+        let most = QUICK + Duration::from_secs(size / SLOWEST);
+        let sent = timeout(most, put).await.map_err(|_| {
+            let message = format!("s3://{}/{key}: {size} bytes took over {most:?}", self.bucket);
+            Error::new(ErrorKind::Storage, "stage input", message).with_retryable(true)
         })?;
-        self.put(key, body).await
+        sent.map(|_| ()).map_err(|error| self.failed("stage input", key, error))
     }
 
     /// Writes an object unless one is there.
     pub(crate) async fn put_first(&self, key: &str, body: Bytes) -> Result<Written> {
         let put = self.client.put_object().bucket(&self.bucket).key(key).if_none_match("*");
-        match put.body(ByteStream::from(body)).send().await {
+        let put = put.body(ByteStream::from(body)).send();
+        match self.in_time("store result", key, put).await? {
             Ok(_) => Ok(Written::First),
             Err(error) => {
                 let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
@@ -112,8 +161,8 @@ impl Store {
 
     /// Reads an object of at most `most` bytes; `None` when there is none.
     pub(crate) async fn get(&self, key: &str, most: u64) -> Result<Option<Bytes>> {
-        let get = self.client.get_object().bucket(&self.bucket).key(key).send().await;
-        let found = match get {
+        let get = self.client.get_object().bucket(&self.bucket).key(key).send();
+        let found = match self.in_time("read object", key, get).await? {
             Ok(found) => found,
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => {
                 return Ok(None);
@@ -122,7 +171,7 @@ impl Store {
         };
         let mut body = found.body;
         let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = self.in_time("read object", key, body.next()).await? {
             let chunk = chunk.map_err(|error| {
                 let message = format!("s3://{}/{key}: {error}", self.bucket);
                 Error::new(ErrorKind::Storage, "read object", message).with_retryable(true)
@@ -136,25 +185,13 @@ impl Store {
         Ok(Some(bytes.into()))
     }
 
-    /// The sizes of all objects whose key begins with `prefix`, by the rest of the key.
-    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            .into_paginator()
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failed("list artifacts", prefix, error))?;
-            for object in page.contents() {
-                let rest = object.key().and_then(|key| key.strip_prefix(prefix));
-                let size = object.size().and_then(|size| u64::try_from(size).ok());
-                found.extend(rest.map(str::to_owned).zip(size));
-            }
-        }
-        Ok(found)
+    /// The URL to which forms are posted, as the client itself reaches the bucket.
+    pub(crate) async fn form_url(&self) -> Result<String> {
+        let url = self.presign("form", Duration::from_secs(60)).await?;
+        let base = url.split_once("/form?").map(|(base, _)| format!("{base}/"));
+        base.ok_or_else(|| {
+            Error::new(ErrorKind::Storage, "sign upload", "the bucket's URL has another form")
+        })
     }
 
     /// An URL that reads an object without credentials, for so long.

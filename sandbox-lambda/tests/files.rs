@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::presigning::PresigningConfig;
 use sandbox_core::remote::{Ask, Payload, Request, Run, RunProgram};
-use sandbox_core::{ErrorKind, ExecutorExt as _, Job, LimitKind, Size, Termination};
+use sandbox_core::{
+    ErrorKind, Event, Executor as _, ExecutorExt as _, Job, LimitKind, Size, Termination,
+};
 use sandbox_emulator::{BUCKET, Function, Lambda};
 use serde_json::{Value, json};
 use support::{Cloud, plain, run, s3_client};
@@ -49,6 +51,45 @@ async fn output_past_the_response_limit_arrives_whole() {
         assert!(text.starts_with("1\n2\n") && text.ends_with("1999999\n2000000\n"));
         assert_eq!(outcome.stderr.text(), "1\n2\n3\n");
     }
+}
+
+#[tokio::test]
+async fn output_past_what_a_stream_may_carry_keeps_its_count_and_both_ends() {
+    let (_cloud, executor) = Cloud::with_runner().await;
+    // Lambda ends a stream at 200 MiB; the runner stops sending before, and goes on counting.
+    let job = Job::bash("echo first; head -c 220M /dev/zero; echo last");
+    let mut execution = executor.start(job.build().expect("job")).await.expect("execution");
+    let mut live = 0;
+    while let Some(event) = execution.next_event().await {
+        if let Event::Stdout(bytes) = event {
+            live += bytes.len();
+        }
+    }
+    let outcome = execution.outcome().await.expect("outcome");
+    assert!(outcome.is_success(), "{:?}", outcome.termination);
+    assert_eq!(outcome.stdout.total, (220 << 20) + 11);
+    assert!(
+        outcome.stdout.head.starts_with(b"first\n") && outcome.stdout.tail.ends_with(b"last\n")
+    );
+    assert!((100 << 20..200 << 20).contains(&live), "{live}");
+}
+
+#[tokio::test]
+async fn a_slow_reader_slows_the_program_and_loses_nothing() {
+    let (_cloud, executor) = Cloud::with_runner().await;
+    let job = Job::bash("head -c 120M /dev/zero; echo end").build().expect("job");
+    let mut execution = executor.start(job).await.expect("execution");
+    // Far less than this is buffered on the way, so the program waits meanwhile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut live = 0;
+    while let Some(event) = execution.next_event().await {
+        if let Event::Stdout(bytes) = event {
+            live += bytes.len();
+        }
+    }
+    let outcome = execution.outcome().await.expect("outcome");
+    assert_eq!((live as u64, outcome.stdout.total), ((120 << 20) + 4, (120 << 20) + 4));
+    assert!(outcome.usage.wall >= Duration::from_millis(500), "{:?}", outcome.usage);
 }
 
 #[tokio::test]

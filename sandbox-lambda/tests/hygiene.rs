@@ -227,36 +227,128 @@ print("hopping", os.path.exists("/tmp/beat"))
 }
 
 #[tokio::test]
-async fn a_forged_response_is_not_taken_for_the_runners() {
+async fn a_job_can_neither_answer_in_the_runners_place_nor_get_the_next_event() {
     let cloud = Cloud::start([Function::runner("sandbox"), Function::plain("plain")]).await;
     let forge = r#"
-headers, event = api("GET", "next")
-path = headers["lambda-runtime-aws-request-id"] + "/response"
-attempt("forge", lambda: api("POST", path, json.dumps(FORGERY).encode()))
+def forge():
+    headers, _ = api("GET", "next")
+    return api("POST", headers["lambda-runtime-aws-request-id"] + "/response", b'{"forged": true}')
+attempt("forge", forge)
+attempt("once more", forge)
 "#;
-    let forgery = "FORGERY = {'forged': True}\n";
-    let control = on_plain(&cloud.lambda, "plain", &format!("{forgery}{forge}")).await;
+    let control = on_plain(&cloud.lambda, "plain", forge).await;
     assert_eq!(control, json!({ "forged": true }), "the control: the forgery is the answer");
+    // The runner's own answer has begun before the job does, so there is no room for another, and
+    // nobody gets an event meanwhile.
+    for streaming in [true, false] {
+        let executor = cloud.builder("sandbox").streaming(streaming).build().await.expect("made");
+        let address = cloud.lambda.runtime_api("sandbox").await;
+        let code = format!("API = {address:?}\n{}", attack(forge));
+        let outcome = run(&executor, Job::python(code)).await.expect("the runner's answer");
+        let out = outcome.stdout.text();
+        assert!(outcome.is_success(), "{}", outcome.stderr.text());
+        for what in ["forge", "once more"] {
+            assert!(line(&out, what).contains("failed"), "{streaming}: {out}");
+        }
+        assert_eq!(bash(&executor, "echo fine").await, "fine\n");
+    }
+}
 
-    let address = cloud.lambda.runtime_api("sandbox").await;
-    let executor = cloud.builder("sandbox").streaming(false).build().await.expect("executor");
-    for (forgery, why) in [
-        ("FORGERY = {'forged': True}", "it is none"),
-        ("FORGERY = {'version': 1, 'id': 'x', 'body': {'described': {}}}", "it is none"),
+#[tokio::test]
+async fn a_process_whose_first_thread_has_ended_is_not_taken_for_dead() {
+    let (cloud, executor) = Cloud::with_runner().await;
+    // The process looks like a zombie, and its other thread goes on.
+    let code = r#"
+import threading, ctypes
+if os.fork() == 0:
+    os.setsid()
+    for fd in (0, 1, 2):
+        os.close(fd)
+    def beat():
+        while True:
+            try:
+                open("/tmp/beat", "w").close()
+            except OSError:
+                pass
+            time.sleep(0.01)
+    threading.Thread(target=beat).start()
+    ctypes.CDLL(None).syscall(60, 0)
+time.sleep(0.3)
+states = [open(path).read() for path in glob.glob("/proc/[0-9]*/status")]
+print("leader is gone", any("(zombie)" in text and "Threads:\t1" not in text for text in states))
+print("beats", os.path.exists("/tmp/beat"))
+"#;
+    let out = python(&executor, &attack(code)).await;
+    assert!(out.contains("leader is gone True") && out.contains("beats True"), "{out}");
+    assert_eq!(bash(&executor, "sleep 0.2; ls /tmp | grep beat; echo fine").await, "fine\n");
+    assert_eq!(cloud.lambda.environments("sandbox").await, 1, "in one environment");
+}
+
+#[tokio::test]
+async fn a_job_that_changes_the_runners_limits_costs_only_a_new_runner() {
+    let (cloud, executor) = Cloud::with_runner().await;
+    let code = r#"
+import resource
+runner = parent()
+def lower():
+    resource.prlimit(runner, resource.RLIMIT_NPROC, (1, 1))
+    os.sched_setaffinity(runner, {0})
+    return resource.prlimit(runner, resource.RLIMIT_NPROC)
+attempt("lower", lower)
+"#;
+    let outcome = run(&executor, Job::python(attack(code))).await.expect("outcome");
+    assert!(outcome.stdout.text().contains("lower WORKED"), "{}", outcome.stdout.text());
+    let LayerState::Degraded(why) = outcome.enforcement.state(Layer::Cleanup) else {
+        panic!("{:?}", outcome.enforcement)
+    };
+    assert!(why.contains("limits"), "{why}");
+    assert_eq!(bash(&executor, "echo fine").await, "fine\n");
+    assert_eq!(cloud.lambda.environments("sandbox").await, 1, "a new runner in the same one");
+}
+
+#[tokio::test]
+async fn shared_memory_does_not_outlive_its_job() {
+    let functions = [Function::runner("sandbox"), Function::plain("plain")];
+    let cloud = Cloud::start(functions.map(|f| Function { concurrency: 1, ..f })).await;
+    let leave = r#"
+import ctypes
+libc = ctypes.CDLL(None)
+print("made", libc.shmget(0x5eed, 4096, 0o1600) >= 0, libc.semget(0x5eed, 1, 0o1600) >= 0, libc.msgget(0x5eed, 0o1600) >= 0)
+"#;
+    let look = "import ctypes\nlibc = ctypes.CDLL(None)\nprint('found', libc.shmget(0x5eed, 0, 0), \
+                libc.semget(0x5eed, 0, 0), libc.msgget(0x5eed, 0))";
+    assert!(stdout(&on_plain(&cloud.lambda, "plain", leave).await).contains("made True True True"));
+    let control = stdout(&on_plain(&cloud.lambda, "plain", look).await);
+    assert!(!control.contains("-1"), "the control: {control}");
+    let executor = cloud.executor("sandbox").await;
+    assert!(python(&executor, &attack(leave)).await.contains("made True True True"));
+    assert!(python(&executor, look).await.contains("found -1 -1 -1"));
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_stopped_or_blinded_or_killed_holds_nothing_up() {
+    let (_cloud, executor) = Cloud::with_runner().await;
+    for (name, code) in [
+        ("stopped", "os.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(60)"),
         (
-            "FORGERY = {'version': 1, 'id': 'x', 'body': {'staged': \
-             {'index': 0, 'size': 1, 'sha256': '0' * 64}}}",
-            "another request",
+            "blinded",
+            "import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))\n\
+             time.sleep(60)",
+        ),
+        (
+            "killed, and children flood the output",
+            "for _ in range(4):\n    if os.fork() == 0:\n        os.execvp('yes', ['yes'])\n\
+             time.sleep(0.2)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)",
         ),
     ] {
-        let code = format!("API = {address:?}\n{forgery}\n{}", attack(forge));
-        let error = run(&executor, Job::python(code)).await.expect_err("refused");
-        assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
-        assert!(error.may_have_run(), "{error}");
-        assert!(error.to_string().contains(why), "{error}");
+        let since = std::time::Instant::now();
+        let job = Job::python(attack(code)).timeout(Duration::from_secs(2));
+        let error = run(&executor, job).await.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Lost, "{name}: {error}");
+        assert!(error.may_have_run(), "{name}: {error}");
+        assert!(since.elapsed() < Duration::from_secs(8), "{name}: {:?}", since.elapsed());
+        assert_eq!(bash(&executor, "echo fine").await, "fine\n", "{name}");
     }
-    // The next job is answered by the runner again.
-    assert_eq!(bash(&executor, "echo fine").await, "fine\n");
 }
 
 #[tokio::test]

@@ -98,7 +98,8 @@ async fn each_end_of_the_function_has_its_verdict() {
         ("Sandbox.Timedout", ErrorKind::PlatformTimeout, true),
         ("Runtime.OutOfMemory", ErrorKind::PlatformMemory, true),
         ("Runtime.InvalidEntrypoint", ErrorKind::Misconfigured, false),
-        ("Extension.Crash", ErrorKind::InitFailed, false),
+        ("Extension.LaunchError", ErrorKind::InitFailed, false),
+        ("Extension.Crash", ErrorKind::Backend, true),
     ] {
         cloud.lambda.fail_next(Fault::Platform(kind, "x"));
         let error = run(&buffered, hello()).await.expect_err(kind);

@@ -304,6 +304,11 @@ impl<'a> Supervisor<'a> {
 
     /// Looks at the tree's usage.
     fn look(&mut self) -> Option<u64> {
+        if matches!(self.scope, Scope::User(_)) && !tree::can_look() {
+            // Blind, it can hold no limit: its death says so, and its caller ends the rest.
+            let _ = sys::kill(self.job.pid);
+            sys::exit(3);
+        }
         if self.oom_looks > 0 {
             self.oom_looks -= 1;
             if self.groups.oom_kills() > 0 {

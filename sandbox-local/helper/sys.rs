@@ -1,4 +1,5 @@
-//! System calls without a C library. With `entry.rs` the only file of the helper with unsafe code.
+//! System calls without a C library. With its parts and `entry.rs` the only unsafe code of the
+//! helper.
 //!
 //! Every wrapper takes references or file descriptors, so that what reaches the kernel is valid
 //! for the length of the call; the helper is a single thread and shares memory with nobody.
@@ -92,6 +93,14 @@ macro_rules! call {
         unsafe { syscall($number, args) }
     }};
 }
+
+mod confine;
+mod message;
+mod mounts;
+
+pub use confine::*;
+pub use message::*;
+pub use mounts::*;
 
 fn path(p: &CStr) -> usize {
     p.as_ptr() as usize
@@ -188,126 +197,6 @@ pub fn umask(mask: usize) {
 
 pub fn setsid() -> Result<usize> {
     call!(nr::SETSID, 0)
-}
-
-pub fn unshare(flags: u64) -> Result<usize> {
-    call!(nr::UNSHARE, flags)
-}
-
-pub fn sethostname(name: &[u8]) -> Result<usize> {
-    call!(nr::SETHOSTNAME, name.as_ptr(), name.len())
-}
-
-/// `mount(NULL, target, NULL, flags, NULL)`: changes propagation.
-pub fn mount_propagation(target: &CStr, flags: usize) -> Result<usize> {
-    call!(nr::MOUNT, 0, path(target), 0, flags, 0)
-}
-
-pub fn umount_detach(target: &CStr) -> Result<usize> {
-    call!(nr::UMOUNT2, path(target), 2)
-}
-
-pub fn pivot_root(new: &CStr, old: &CStr) -> Result<usize> {
-    call!(nr::PIVOT_ROOT, path(new), path(old))
-}
-
-pub fn fsopen(kind: &CStr) -> Result<Fd> {
-    call!(nr::FSOPEN, path(kind), 1).map(|fd| fd as Fd)
-}
-
-/// `FSCONFIG_SET_STRING`.
-pub fn fsconfig_string(fd: Fd, key: &CStr, value: &CStr) -> Result<usize> {
-    call!(nr::FSCONFIG, fd, 1, path(key), path(value), 0)
-}
-
-/// `FSCONFIG_CMD_CREATE`.
-pub fn fsconfig_create(fd: Fd) -> Result<usize> {
-    call!(nr::FSCONFIG, fd, 6, 0, 0, 0)
-}
-
-pub fn fsmount(fd: Fd, attributes: u64) -> Result<Fd> {
-    call!(nr::FSMOUNT, fd, 1, attributes).map(|fd| fd as Fd)
-}
-
-/// Clones the mount tree at a host path (`OPEN_TREE_CLONE`).
-pub fn open_tree_clone(p: &CStr) -> Result<Fd> {
-    let flags = 1 | O_CLOEXEC | AT_RECURSIVE;
-    call!(nr::OPEN_TREE, AT_FDCWD, path(p), flags).map(|fd| fd as Fd)
-}
-
-/// Attaches a detached mount (`MOVE_MOUNT_F_EMPTY_PATH`).
-pub fn move_mount(fd: Fd, dir: Fd, p: &CStr) -> Result<usize> {
-    call!(nr::MOVE_MOUNT, fd, path(c""), dir, path(p), 4)
-}
-
-pub fn mount_setattr(fd: Fd, recursive: bool, set: u64) -> Result<usize> {
-    // struct mount_attr { attr_set, attr_clr, propagation, userns_fd }
-    let attr = [set, 0, 0, 0];
-    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
-    call!(nr::MOUNT_SETATTR, fd, path(c""), flags, attr.as_ptr(), size_of_val(&attr))
-}
-
-pub fn setgroups_empty() -> Result<usize> {
-    call!(nr::SETGROUPS, 0, 0)
-}
-
-pub fn setresgid(id: u64) -> Result<usize> {
-    call!(nr::SETRESGID, id, id, id)
-}
-
-pub fn setresuid(id: u64) -> Result<usize> {
-    call!(nr::SETRESUID, id, id, id)
-}
-
-pub fn prctl(option: usize, arg: usize) -> Result<usize> {
-    call!(nr::PRCTL, option, arg, 0, 0, 0)
-}
-
-/// Clears the effective, permitted and inheritable sets.
-pub fn capset_empty() -> Result<usize> {
-    // _LINUX_CAPABILITY_VERSION_3, this thread; three sets of two words.
-    let header = [0x2008_0522u32, 0];
-    let data = [0u32; 6];
-    call!(nr::CAPSET, header.as_ptr(), data.as_ptr())
-}
-
-pub fn setrlimit(resource: u64, soft: u64, hard: u64) -> Result<usize> {
-    let limit = [soft, hard];
-    call!(nr::PRLIMIT64, 0, resource, limit.as_ptr(), 0)
-}
-
-/// Installs one filter; `program` is an array of `struct sock_filter`, 8 bytes each.
-pub fn seccomp_filter(program: &[u8]) -> Result<usize> {
-    #[repr(C)]
-    struct Fprog {
-        len: u16,
-        filter: *const u8,
-    }
-    let prog = Fprog { len: (program.len() / 8) as u16, filter: program.as_ptr() };
-    call!(nr::SECCOMP, 1, 0, &prog as *const Fprog)
-}
-
-/// The ABI version that the kernel offers.
-pub fn landlock_abi() -> Result<usize> {
-    call!(nr::LANDLOCK_CREATE_RULESET, 0, 0, 1)
-}
-
-/// `attr` is `{ handled_access_fs, handled_access_net, scoped }`; older ABIs take a prefix.
-pub fn landlock_create(attr: &[u64]) -> Result<Fd> {
-    call!(nr::LANDLOCK_CREATE_RULESET, attr.as_ptr(), size_of_val(attr), 0).map(|fd| fd as Fd)
-}
-
-/// Allows `access` beneath `parent`.
-pub fn landlock_allow(ruleset: Fd, access: u64, parent: Fd) -> Result<usize> {
-    // struct landlock_path_beneath_attr is packed: u64 access, s32 fd.
-    let mut attr = [0u8; 12];
-    attr[..8].copy_from_slice(&access.to_ne_bytes());
-    attr[8..].copy_from_slice(&parent.to_ne_bytes());
-    call!(nr::LANDLOCK_ADD_RULE, ruleset, 1, attr.as_ptr(), 0)
-}
-
-pub fn landlock_restrict(ruleset: Fd) -> Result<usize> {
-    call!(nr::LANDLOCK_RESTRICT_SELF, ruleset, 0)
 }
 
 /// Restores the default disposition of every signal and unblocks all of them.
@@ -486,80 +375,6 @@ pub fn loopback_up() -> Result<usize> {
     let result = call!(nr::IOCTL, socket, 0x8914, request.as_ptr());
     close(socket);
     result
-}
-
-#[repr(C)]
-struct MsgHdr {
-    name: usize,
-    name_len: u32,
-    iov: *mut [usize; 2],
-    iov_len: usize,
-    control: *mut u8,
-    control_len: usize,
-    flags: i32,
-}
-
-/// Most descriptors that one message carries.
-pub const MAX_FDS: usize = 16;
-const CMSG_HEADER: usize = 16;
-
-#[repr(C, align(8))]
-struct Control([u8; CMSG_HEADER + MAX_FDS * 4]);
-
-/// Sends one frame with descriptors; never raises SIGPIPE.
-pub fn send(socket: Fd, data: &[u8], fds: &[Fd]) -> Result<usize> {
-    let mut iov = [data.as_ptr() as usize, data.len()];
-    let mut control = Control([0; CMSG_HEADER + MAX_FDS * 4]);
-    let length = CMSG_HEADER + size_of_val(fds);
-    control.0[..8].copy_from_slice(&(length as u64).to_ne_bytes());
-    control.0[8..12].copy_from_slice(&1u32.to_ne_bytes()); // SOL_SOCKET
-    control.0[12..16].copy_from_slice(&1u32.to_ne_bytes()); // SCM_RIGHTS
-    for (slot, fd) in control.0[CMSG_HEADER..].chunks_exact_mut(4).zip(fds) {
-        slot.copy_from_slice(&fd.to_ne_bytes());
-    }
-    let message = MsgHdr {
-        name: 0,
-        name_len: 0,
-        iov: &raw mut iov,
-        iov_len: 1,
-        control: control.0.as_mut_ptr(),
-        control_len: if fds.is_empty() { 0 } else { length.next_multiple_of(8) },
-        flags: 0,
-    };
-    call!(nr::SENDMSG, socket, &message as *const MsgHdr, 0x4000)
-}
-
-/// Receives one frame and its descriptors; returns the frame's length and their number.
-pub fn receive(socket: Fd, data: &mut [u8], fds: &mut [Fd; MAX_FDS]) -> Result<(usize, usize)> {
-    let mut iov = [data.as_mut_ptr() as usize, data.len()];
-    let mut control = Control([0; CMSG_HEADER + MAX_FDS * 4]);
-    let mut message = MsgHdr {
-        name: 0,
-        name_len: 0,
-        iov: &raw mut iov,
-        iov_len: 1,
-        control: control.0.as_mut_ptr(),
-        control_len: control.0.len(),
-        flags: 0,
-    };
-    let length = loop {
-        match call!(nr::RECVMSG, socket, &mut message as *mut MsgHdr, 0x4000_0000) {
-            Err(EINTR) => {}
-            other => break other?,
-        }
-    };
-    let used = message.control_len;
-    let mut count = 0;
-    if used > CMSG_HEADER {
-        let mut size = [0u8; 8];
-        size.copy_from_slice(&control.0[..8]);
-        let end = (u64::from_ne_bytes(size) as usize).min(used);
-        for slot in control.0[CMSG_HEADER..end].chunks_exact(4) {
-            fds[count] = i32::from_ne_bytes([slot[0], slot[1], slot[2], slot[3]]);
-            count += 1;
-        }
-    }
-    Ok((length, count))
 }
 
 /// Maps a file of `length` bytes for the rest of the process's life.

@@ -102,7 +102,10 @@ pub fn end_descendants(main: i32, kill_main: bool) -> (Waited, Waited) {
 /// the caller's to end, with a signal to all at once.
 pub fn end_user(user: OwnUser, main: i32, kill_main: bool) -> Waited {
     let mut end = Waited::default();
-    if !kill_main {
+    if kill_main {
+        // Also when the job has taken from this process what it needs to look.
+        let _ = sys::kill(main);
+    } else {
         end = sys::wait(main).unwrap_or_default();
     }
     for_each_in_proc(|pid| {
@@ -114,6 +117,12 @@ pub fn end_user(user: OwnUser, main: i32, kill_main: bool) -> Waited {
         end = sys::wait(main).unwrap_or_default();
     }
     end
+}
+
+/// Whether processes can be looked at: whoever has this process's user can lower its limits.
+pub fn can_look() -> bool {
+    let proc = sys::openat(AT_FDCWD, c"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    proc.map(sys::close).is_ok()
 }
 
 fn parent_of(pid: u64) -> u64 {

@@ -16,8 +16,9 @@ use nix::unistd::{Pid, geteuid};
 use sandbox_core::{Error, ErrorKind, Layer, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::own::Own;
 use crate::user::{Task, tasks};
-use crate::wipe;
+use crate::{ipc, wipe};
 
 /// Signals sent before what is still alive counts as left.
 const ROUNDS: u32 = 200;
@@ -30,6 +31,7 @@ pub(crate) struct Exclusive {
     scratch: PathBuf,
     /// What was in the folder at the start and is not ours to remove.
     foreign: BTreeSet<CString>,
+    own: Arc<Own>,
     turn: Arc<Semaphore>,
 }
 
@@ -49,12 +51,14 @@ impl Exclusive {
             uid,
             scratch: scratch.to_owned(),
             foreign: BTreeSet::new(),
+            own: Arc::new(Own::look().map_err(|error| refused(format!("/proc/self: {error}")))?),
             turn: Arc::new(Semaphore::new(1)),
         };
         if evict {
             claimed.end_processes().map_err(refused)?;
         }
-        let others: Vec<_> = claimed.strangers().into_iter().map(|task| task.name).collect();
+        let others = claimed.strangers().map_err(refused)?;
+        let others: Vec<_> = others.into_iter().map(|task| task.name).collect();
         if !others.is_empty() {
             let why = format!(
                 "other processes of user {uid} are running ({}), and each job's end would be \
@@ -66,6 +70,10 @@ impl Exclusive {
         let left = wipe::empty(scratch).map_err(|errno| {
             refused(format!("{} cannot be emptied: {}", scratch.display(), errno.desc()))
         })?;
+        if let Some(own) = left.iter().find(|name| wipe::is_owned_by(scratch, name, uid)) {
+            let why = format!("{own:?} of this user cannot be removed from {}", scratch.display());
+            return Err(refused(why));
+        }
         claimed.foreign = left.into_iter().collect();
         Ok(claimed)
     }
@@ -82,11 +90,11 @@ impl Exclusive {
     }
 
     /// Living processes of the user besides this one.
-    fn strangers(&self) -> Vec<Task> {
-        let mut found = tasks(self.uid);
+    fn strangers(&self) -> std::result::Result<Vec<Task>, String> {
+        let mut found = tasks(self.uid).map_err(|error| format!("/proc: {error}"))?;
         // PID 1 cannot be ended; where it has this user, it is the platform's.
         found.retain(|task| task.pid != std::process::id() && task.pid != 1 && !task.zombie);
-        found
+        Ok(found)
     }
 
     /// Ends every other process of the user. Blocks for at most a fifth of a second.
@@ -96,48 +104,51 @@ impl Exclusive {
     /// What is left.
     pub(crate) fn end_processes(&self) -> std::result::Result<(), String> {
         for _ in 0..ROUNDS {
-            self.reap();
-            let left = self.strangers();
-            if left.is_empty() {
-                return Ok(());
-            }
             if geteuid().is_root() || geteuid().as_raw() != self.uid {
                 return Err("the user of this process has changed".into());
             }
-            // All at once: one signal after another loses against a program that keeps forking.
+            // All at once, and before any look: one signal after another loses against a program
+            // that keeps forking, and a look can be deceived.
             match kill(Pid::from_raw(-1), Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(format!("kill: {}", errno.desc())),
             }
+            self.reap();
+            if self.strangers()?.is_empty() {
+                return Ok(());
+            }
             std::thread::sleep(PAUSE);
         }
-        let left: Vec<_> = self.strangers().into_iter().map(|task| task.name).collect();
+        let left: Vec<_> = self.strangers()?.into_iter().map(|task| task.name).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("still alive: {}", left.join(", "))) }
     }
 
     /// Waits for orphans that became this process's children, as they do where it is PID 1 or a
     /// subreaper.
     fn reap(&self) {
-        let zombies = tasks(self.uid).into_iter().filter(|task| task.zombie);
+        let zombies = tasks(self.uid).unwrap_or_default().into_iter().filter(|task| task.zombie);
         for pid in zombies.filter_map(|task| i32::try_from(task.pid).ok()) {
             // An error means that it is somebody else's child.
             let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         }
     }
 
-    /// Empties the folder.
+    /// Empties the folder, removes what outlives processes, and compares this process with what it
+    /// was: whoever has its user can change its limits.
     ///
     /// # Errors
     ///
-    /// What is left.
+    /// What is left, or was changed.
     pub(crate) fn wipe(&self) -> std::result::Result<(), String> {
         let folder = self.scratch.display();
+        ipc::remove(self.uid)?;
+        self.own.check()?;
         let left = wipe::empty(&self.scratch).map_err(|e| format!("{folder}: {}", e.desc()))?;
         let left: Vec<_> = left.iter().filter(|name| !self.foreign.contains(*name)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{folder} still holds {left:?}")) }
     }
 
-    /// Both.
+    /// Both, and whether this process is as it was.
     pub(crate) fn sweep(&self) -> std::result::Result<(), String> {
         self.end_processes()?;
         self.wipe()

@@ -161,7 +161,8 @@ pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str
     } else if plan.flags & (flag::NAMESPACES | flag::PRIVILEGED) == 0 {
         // The job is the application's user, whose other processes count too, the helper among
         // them.
-        user::tasks(host.uid).iter().map(|task| task.threads).sum::<u64>() + 1
+        let tasks = user::tasks(host.uid).unwrap_or_default();
+        tasks.iter().map(|task| task.threads).sum::<u64>() + 1
     } else {
         0
     };

@@ -30,6 +30,7 @@ use crate::{cgroup, command, fd};
 
 /// Longest time from a kill to the helper's report.
 const TEARDOWN: Duration = Duration::from_secs(10);
+const TEARDOWN_EXCLUSIVE: Duration = Duration::from_millis(400);
 
 /// A helper and the socket to it. Dropping it kills the job.
 #[derive(Debug)]
@@ -303,6 +304,10 @@ impl Running {
         let feeder = streams.stdin.zip(stdin).map(|(pipe, input)| tokio::spawn(input.feed(pipe)));
         let supervise = async {
             let report = self.supervise(&mut stop, &over).await;
+            if let Some(exclusive) = self.shared.exclusive.clone() {
+                // What is left could write for ever. Whether it is gone is looked at again later.
+                let _ = blocking(move || exclusive.end_processes()).await;
+            }
             dead_tx.send_replace(true);
             report
         };
@@ -341,7 +346,8 @@ impl Running {
         let mut ended_by_output = None;
         let (mut killed, mut told) = (false, false);
         // The helper counts the limit; this only notices a helper that no longer does anything.
-        let deadline = tokio::time::sleep(self.job.limits.wall + 2 * TEARDOWN);
+        let slack = self.teardown();
+        let deadline = tokio::time::sleep(self.job.limits.wall + 2 * slack);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
@@ -369,13 +375,22 @@ impl Running {
             if killed && !told {
                 told = true;
                 self.sandbox.control.tell(KILL);
-                deadline.as_mut().reset(tokio::time::Instant::now() + TEARDOWN);
+                deadline.as_mut().reset(tokio::time::Instant::now() + slack);
             }
         }
     }
 
+    /// Longest time from a kill to the helper's report. A job that has the helper's user can stop
+    /// it, and is not given long for that.
+    fn teardown(&self) -> Duration {
+        if self.shared.exclusive.is_some() { TEARDOWN_EXCLUSIVE } else { TEARDOWN }
+    }
+
     /// The helper died or hangs. Its death kills the job; this waits until it did.
     async fn lost(&mut self) -> Error {
+        if let Some(exclusive) = self.shared.exclusive.clone() {
+            let _ = blocking(move || exclusive.end_processes()).await;
+        }
         self.sandbox.process.reap().await;
         let init = self.sandbox.init.as_ref();
         let gone = async {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -19,6 +19,13 @@ const FOLDER: OFlag =
 
 /// Empties `folder`, which stays. Returns the names of entries that could not be removed.
 pub(crate) fn empty(folder: &Path) -> nix::Result<Vec<CString>> {
+    if let Ok(now) = nix::sys::stat::stat(folder)
+        && now.st_mode & libc::S_IRWXU != libc::S_IRWXU
+    {
+        // A job can lock this one too, where it is its user's.
+        let mode = Mode::from_bits_truncate(now.st_mode) | Mode::S_IRWXU;
+        let _ = fchmodat(AT_FDCWD, folder, mode, FchmodatFlags::FollowSymlink);
+    }
     let top = open(folder, FOLDER, Mode::empty())?;
     let mut moved = 0;
     loop {
@@ -41,11 +48,17 @@ pub(crate) fn empty(folder: &Path) -> nix::Result<Vec<CString>> {
     }
 }
 
+/// Whether an entry of `folder` is that user's.
+pub(crate) fn is_owned_by(folder: &Path, name: &CStr, uid: u32) -> bool {
+    let top = open(folder, FOLDER, Mode::empty());
+    top.is_ok_and(|top| stat(&top, name).is_ok_and(|found| found.st_uid == uid))
+}
+
 /// Removes `folder` with everything in it.
 pub(crate) fn remove(folder: &Path) -> nix::Result<()> {
     let left = empty(folder)?;
     if left.is_empty() {
-        unlinkat(nix::fcntl::AT_FDCWD, folder, UnlinkatFlags::RemoveDir)
+        unlinkat(AT_FDCWD, folder, UnlinkatFlags::RemoveDir)
     } else {
         Err(Errno::ENOTEMPTY)
     }

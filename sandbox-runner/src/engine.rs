@@ -91,7 +91,9 @@ impl Engine {
     pub(crate) fn fit(&self, mut limits: Limits, time: Duration) -> Limits {
         limits.wall = limits.wall.min(time);
         if let Some(memory) = self.function_memory {
-            let most = memory.saturating_sub(RESERVED).max(4 << 20);
+            // Both streams are kept, encoded and written.
+            let output = limits.output.as_u64().saturating_mul(6);
+            let most = memory.saturating_sub(RESERVED).saturating_sub(output).max(4 << 20);
             limits.memory = limits.memory.min(Size::b(most));
         }
         limits

@@ -1,12 +1,15 @@
 //! One invocation, from its event to its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lambda_runtime::LambdaInvocation;
+use sandbox_core::remote::frame::MAGIC;
 use sandbox_core::remote::{Ask, Body, Failed, Request, Run, VERSION};
 use sandbox_core::{Error, ErrorKind, Executor as _, Layer, LayerState, Outcome, Result};
-use tokio::time::timeout_at;
+use tokio::sync::mpsc;
+use tokio::time::{timeout, timeout_at};
 
 use crate::answer;
 use crate::clock::Deadline;
@@ -14,7 +17,11 @@ use crate::describe::describe;
 use crate::engine::Engine;
 use crate::fetch::fetch;
 use crate::live::Live;
-use crate::respond::{RuntimeApi, Sent};
+use crate::respond::{RuntimeApi, STREAMING, Sent, WHOLE};
+
+/// A connection that is silent for longer may be forgotten by what is between (350 s at a NAT
+/// gateway).
+const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Serves one invocation. A failure of the job's or the runner's is an answer too; an error here
 /// ends the process, so that the platform starts afresh.
@@ -38,20 +45,23 @@ pub(crate) async fn serve(
             let json = answer::encode(&id, body, None, deadline.for_uploads()).await;
             (responder.whole(json).await?, true)
         }
-        Ok(Request { id, ask: Ask::Run(run), .. }) if run.live => {
-            let (sender, sending) = responder.live();
-            let answering = async {
-                let mut live = Live::new(sender);
-                let (json, clean) = answer_to(&engine, &id, &run, deadline, Some(&mut live)).await;
-                live.answer(json).await;
+        Ok(Request { id, ask: Ask::Run(run), .. }) => {
+            let (engine, id, run) = (&*engine, &*id, &*run);
+            // JSON may begin with a blank.
+            let (mode, first) = match run.live {
+                true => (STREAMING, Bytes::from_static(&MAGIC)),
+                false => (WHOLE, Bytes::from_static(b" ")),
+            };
+            let answering = |sender: mpsc::Sender<Bytes>| async move {
+                let mut live = run.live.then(|| Live::new(sender.clone()));
+                let (json, clean) = answer_to(engine, id, run, deadline, live.as_mut()).await;
+                match live {
+                    Some(live) => live.answer(json).await,
+                    None => drop(sender.send(json).await),
+                }
                 clean
             };
-            let (sent, clean) = tokio::join!(sending, answering);
-            (sent?, clean)
-        }
-        Ok(Request { id, ask: Ask::Run(run), .. }) => {
-            let (json, clean) = answer_to(&engine, &id, &run, deadline, None).await;
-            (responder.whole(json).await?, clean)
+            responder.begin(mode, first, answering).await?
         }
     };
     match (sent, clean) {
@@ -98,17 +108,27 @@ async fn answer_to(
         )
         .with_may_have_run()),
     };
-    let mut clean = true;
-    let body = match result {
+    let mut clean;
+    let mut body = match result {
         Ok(outcome) => {
             clean = !matches!(outcome.enforcement.state(Layer::Cleanup), LayerState::Degraded(_))
                 || engine.shared.is_some();
             answer::finished(engine, run, outcome, by).await
         }
-        Err(error) => Body::Failed(Failed::from(&error)),
+        Err(error) => {
+            // A supervisor that does not report may hold the engine; the platform starts afresh.
+            clean = error.operation() != SUPERVISE;
+            Body::Failed(Failed::from(&error))
+        }
     };
     // Also after errors, which may come from a job that killed its supervisor.
-    clean = clean && engine.local.sweep().await.is_ok();
+    if clean && let Err(left) = engine.local.sweep().await {
+        clean = false;
+        if let Body::Finished(finished) = &mut body {
+            let state = LayerState::Degraded(left.message().to_owned());
+            finished.enforcement.insert(Layer::Cleanup.name().to_owned(), state);
+        }
+    }
     (answer::encode(id, body, Some(run), by).await, clean)
 }
 
@@ -131,21 +151,31 @@ async fn run_job(
     let job = fetched.job.to_builder().limits(limits).build()?;
     let mut execution = engine.local.start(job).await?;
     drop(fetched);
-    if let Some(live) = live {
-        while let Some(event) = execution.next_event().await {
-            live.event(event).await;
-            if live.is_gone() {
-                execution.cancel_handle().cancel();
-                break;
+    let end = async {
+        if let Some(live) = live {
+            loop {
+                match timeout(HEARTBEAT, execution.next_event()).await {
+                    Ok(Some(event)) => live.event(event).await,
+                    Ok(None) => break,
+                    Err(_) => live.heartbeat().await,
+                }
+                if live.is_gone() {
+                    execution.cancel_handle().cancel();
+                    break;
+                }
             }
         }
-    }
+        execution.outcome().await
+    };
     // The engine holds the wall clock; this only notices an engine that a job has stopped.
-    match timeout_at(deadline.for_uploads(), execution.outcome()).await {
+    match timeout_at(deadline.for_uploads(), end).await {
         Ok(outcome) => outcome,
         Err(_) => {
             let message = "the supervisor did not report in time; the job may have stopped it";
-            Err(Error::new(ErrorKind::Lost, "supervise job", message).with_may_have_run())
+            Err(Error::new(ErrorKind::Lost, SUPERVISE, message).with_may_have_run())
         }
     }
 }
+
+/// The step at which nothing more is heard of a job.
+const SUPERVISE: &str = "await supervisor";

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use sandbox_core::Event;
-use sandbox_core::remote::frame::{Frame, MAGIC};
+use sandbox_core::remote::frame::Frame;
 use tokio::sync::mpsc;
 
 /// Bytes of output that are sent live; the platform ends a stream at 200 MiB, and the answer has
@@ -15,13 +15,18 @@ const SMALL: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Live {
     sender: mpsc::Sender<Bytes>,
-    begun: bool,
     sent: usize,
 }
 
 impl Live {
+    /// Goes on with an answer that has begun with [`MAGIC`](sandbox_core::remote::frame::MAGIC).
     pub(crate) fn new(sender: mpsc::Sender<Bytes>) -> Self {
-        Self { sender, begun: false, sent: 0 }
+        Self { sender, sent: 0 }
+    }
+
+    /// Shows that the job is silent, and not the line.
+    pub(crate) async fn heartbeat(&mut self) {
+        self.send(Frame::Stderr(Bytes::new())).await;
     }
 
     /// Whether the platform has stopped taking the answer.
@@ -55,10 +60,6 @@ impl Live {
             self.sent += payload.len();
         }
         let mut piece = BytesMut::new();
-        if !self.begun {
-            self.begun = true;
-            piece.extend_from_slice(&MAGIC);
-        }
         piece.extend_from_slice(&header);
         let rest = if payload.len() <= SMALL {
             piece.extend_from_slice(&payload);

@@ -5,6 +5,7 @@
 //! somebody else has answered, and that can only have been the job.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -20,6 +21,14 @@ type Body = BoxBody<Bytes, Infallible>;
 
 /// Pieces of an answer that wait for the platform to take them.
 const QUEUE: usize = 4;
+
+/// Between two looks at whether the connection has taken the beginning of an answer.
+const TAKEN: Duration = Duration::from_micros(100);
+
+/// How a live answer is announced.
+pub(crate) const STREAMING: Option<&str> = Some("streaming");
+/// How an answer that comes at once is announced.
+pub(crate) const WHOLE: Option<&str> = None;
 
 /// The Runtime API, for answers.
 #[derive(Clone, Debug)]
@@ -68,15 +77,45 @@ impl Responder {
     }
 
     /// Sends an answer as it is made: what is sent into the channel, until that is closed.
-    pub(crate) fn live(self) -> (mpsc::Sender<Bytes>, impl Future<Output = Result<Sent, Error>>) {
+    ///
+    /// The platform takes one answer for each invocation, and gives no event to anybody while it
+    /// is under way. So it begins before a job does, which can then neither answer in the runner's
+    /// place nor ask for the next caller's event.
+    fn piecewise(
+        self,
+        mode: Option<&'static str>,
+    ) -> (mpsc::Sender<Bytes>, impl Future<Output = Result<Sent, Error>>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let frames = stream::unfold(receiver, |mut receiver| async move {
             let bytes: Bytes = receiver.recv().await?;
             Some((Ok(hyper::body::Frame::data(bytes)), receiver))
         });
-        let sending =
-            async move { self.post(StreamBody::new(frames).boxed(), Some("streaming")).await };
+        let sending = async move { self.post(StreamBody::new(frames).boxed(), mode).await };
         (sender, sending)
+    }
+
+    /// Begins an answer with `first`, has `make` finish it while it is sent, and returns what
+    /// became of it with what `make` returned.
+    pub(crate) async fn begin<T, F>(
+        self,
+        mode: Option<&'static str>,
+        first: Bytes,
+        make: impl FnOnce(mpsc::Sender<Bytes>) -> F,
+    ) -> Result<(Sent, T), Error>
+    where
+        F: Future<Output = T>,
+    {
+        let (sender, sending) = self.piecewise(mode);
+        let making = async move {
+            let _ = sender.send(first).await;
+            // When the connection has taken it, the head of the request is on its way too.
+            while sender.capacity() < QUEUE && !sender.is_closed() {
+                tokio::time::sleep(TAKEN).await;
+            }
+            make(sender).await
+        };
+        let (sent, made) = tokio::join!(sending, making);
+        Ok((sent?, made))
     }
 
     async fn post(&self, body: Body, mode: Option<&str>) -> Result<Sent, Error> {

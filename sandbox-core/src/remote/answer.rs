@@ -8,10 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{base64, micros};
+use super::end::End;
 use crate::{
-    Artifact, ArtifactContent, DiskEvidence, Display, Enforcement, Error, ErrorKind, JobSpec,
-    Layer, LayerState, LimitKind, MemoryEvidence, Outcome, Output, OutputEvidence, RelPath, Result,
-    Size, Skipped, Start, Termination, TimeEvidence,
+    Artifact, ArtifactContent, Display, Enforcement, Error, ErrorKind, JobSpec, Layer, LayerState,
+    LimitKind, Outcome, Output, RelPath, Result, Size, Skipped, Start,
 };
 
 /// One answer.
@@ -84,6 +84,11 @@ impl Described {
         known.filter(|kind| self.limits.contains(kind.name()))
     }
 }
+
+/// Skipped files that a runner lists, besides those that it could not store.
+const MOST_SKIPPED: u64 = 1001;
+/// Facts that it tells.
+const MOST_FACTS: usize = 64;
 
 fn layers(named: &BTreeMap<String, LayerState>) -> Enforcement {
     let known = named.iter().filter_map(|(name, state)| Some((name.parse().ok()?, state)));
@@ -158,31 +163,6 @@ pub struct Finished {
     pub start: Start,
     pub enforcement: BTreeMap<String, LayerState>,
     pub facts: BTreeMap<String, String>,
-}
-
-/// [`Termination`] with its evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields of Termination")]
-pub enum End {
-    Exited { code: i32 },
-    Signaled { signal: i32 },
-    WallTime(Time),
-    CpuTime(Time),
-    Memory { limit: u64, peak: u64, oom_kills: u64 },
-    Output { stream: String, limit: u64, total: u64 },
-    Disk { limit_kind: String, limit: u64, signal: i32 },
-    Cancelled,
-}
-
-/// [`TimeEvidence`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields of TimeEvidence")]
-pub struct Time {
-    #[serde(with = "micros")]
-    pub limit_us: Duration,
-    #[serde(with = "micros")]
-    pub used_us: Duration,
 }
 
 /// [`Output`].
@@ -340,6 +320,14 @@ impl Finished {
                 .ok_or_else(|| untrusted("more artifacts than the job may leave".into()))?;
             outcome.artifacts.push(artifact);
         }
+        let shown: u64 = self.displays.iter().map(|shown| shown.data.len() as u64).sum();
+        let files = u64::from(job.limits.artifact_files);
+        if self.skipped.len() as u64 > MOST_SKIPPED + files
+            || self.facts.len() > MOST_FACTS
+            || shown > room
+        {
+            return Err(untrusted("more than a runner tells".into()));
+        }
         outcome.skipped = self.skipped;
         let hit = LimitKind::ALL.iter().copied();
         outcome.limits_hit = hit.filter(|kind| self.limits_hit.contains(kind.name())).collect();
@@ -367,82 +355,11 @@ impl ObjectRef {
     }
 }
 
-impl From<&Termination> for End {
-    fn from(termination: &Termination) -> Self {
-        let time = |time: &TimeEvidence| Time { limit_us: time.limit, used_us: time.used };
-        match termination {
-            Termination::Exited(code) => Self::Exited { code: *code },
-            Termination::Signaled(signal) => Self::Signaled { signal: *signal },
-            Termination::WallTime(evidence) => Self::WallTime(time(evidence)),
-            Termination::CpuTime(evidence) => Self::CpuTime(time(evidence)),
-            Termination::Memory(evidence) => Self::Memory {
-                limit: evidence.limit.as_u64(),
-                peak: evidence.peak.as_u64(),
-                oom_kills: evidence.oom_kills,
-            },
-            Termination::Output(evidence) => Self::Output {
-                stream: evidence.stream.to_owned(),
-                limit: evidence.limit.as_u64(),
-                total: evidence.total,
-            },
-            Termination::Disk(evidence) => Self::Disk {
-                limit_kind: evidence.limit_kind.name().to_owned(),
-                limit: evidence.limit.as_u64(),
-                signal: evidence.signal,
-            },
-            Termination::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl End {
-    /// The termination, when it can be that of `job`.
-    fn check(self, job: &JobSpec) -> Result<Termination, String> {
-        let limits = &job.limits;
-        let time = |time: Time, most: Duration| {
-            // A runner may have less time left than the job may use, never more.
-            if time.limit_us > most || time.used_us < time.limit_us {
-                return Err(format!("a time limit of {:?}, reached by {:?}", most, time.used_us));
-            }
-            Ok(TimeEvidence { limit: time.limit_us, used: time.used_us })
-        };
-        Ok(match self {
-            Self::Exited { code: code @ 0..=255 } => Termination::Exited(code),
-            Self::Signaled { signal: signal @ 1..=64 } => Termination::Signaled(signal),
-            Self::WallTime(evidence) => Termination::WallTime(time(evidence, limits.wall)?),
-            Self::CpuTime(evidence) => Termination::CpuTime(time(evidence, limits.cpu)?),
-            Self::Memory { limit, peak, oom_kills } if limit <= limits.memory.as_u64() => {
-                let (limit, peak) = (Size::b(limit), Size::b(peak));
-                Termination::Memory(MemoryEvidence { limit, peak, oom_kills })
-            }
-            Self::Output { stream, limit, total }
-                if job.stop_at_output_limit && limit == limits.output.as_u64() && total > limit =>
-            {
-                let stream = match stream.as_str() {
-                    "stdout" => "stdout",
-                    "stderr" => "stderr",
-                    other => return Err(format!("a stream {other:?}")),
-                };
-                Termination::Output(OutputEvidence { stream, limit: Size::b(limit), total })
-            }
-            Self::Disk { limit_kind, limit, signal: signal @ 1..=64 } => {
-                let limit_kind = match limit_kind.as_str() {
-                    "workspace" if limit == limits.workspace.as_u64() => LimitKind::Workspace,
-                    "file_size" if limit == limits.file_size.as_u64() => LimitKind::FileSize,
-                    other => return Err(format!("a disk limit {other:?} of {limit}")),
-                };
-                Termination::Disk(DiskEvidence { limit_kind, limit: Size::b(limit), signal })
-            }
-            Self::Cancelled => Termination::Cancelled,
-            other => return Err(format!("an end that this job cannot have: {other:?}")),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Job;
+    use crate::remote::Time;
+    use crate::{DiskEvidence, Job, MemoryEvidence, Termination, TimeEvidence};
 
     fn finished() -> Finished {
         let enforcement = Enforcement::none().with(Layer::Rlimits, LayerState::Enforced);

@@ -13,13 +13,15 @@
 
 mod answer;
 mod encoding;
+mod end;
 pub mod frame;
 mod request;
 
 pub use answer::{
-    Answer, Body, Described, End, Failed, File, FileContent, Finished, ObjectRef, Shown, Spent,
-    Stream, Time, Used,
+    Answer, Body, Described, Failed, File, FileContent, Finished, ObjectRef, Shown, Spent, Stream,
+    Used,
 };
+pub use end::{End, Time};
 pub use request::{Ask, Payload, Request, Run, RunLimits, RunProgram, Upload};
 
 /// The version of requests and answers.

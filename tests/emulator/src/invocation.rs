@@ -47,6 +47,11 @@ impl Slot {
         Some(state.live.clone())
     }
 
+    pub(crate) fn is_answered(&self, id: &str) -> bool {
+        let state = self.0.lock().expect("slot");
+        state.id == id && state.answered
+    }
+
     pub(crate) fn keep(&self, id: &str, answer: Bytes) {
         let mut state = self.0.lock().expect("slot");
         if state.id == id {

@@ -4,7 +4,7 @@
 //! end, and up to 6 MB. Here its pieces go to the waiting caller as they come, and the emulator
 //! gets a short stand-in, so that it goes on to the next event.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -85,6 +85,18 @@ fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
     Response::builder().status(status).body(Body::from(body)).expect("response")
 }
 
+/// What the emulator says to an answer while there is one.
+fn not_now() -> Response<Body> {
+    let state = r#"{"errorMessage":"State transition is not allowed","errorType":"InvalidStateTransition"}"#;
+    answer(StatusCode::FORBIDDEN, state)
+}
+
+/// A body that is forwarded in one piece; longer than any that the emulator takes.
+async fn whole(request: Request) -> Result<Bytes, Response<Body>> {
+    let body = to_bytes(request.into_body(), 16 << 20).await;
+    body.map_err(|_| answer(StatusCode::BAD_REQUEST, ""))
+}
+
 async fn pass(State(proxy): State<Proxy>, request: Request) -> Response<Body> {
     proxy.forward(request).await
 }
@@ -97,14 +109,26 @@ async fn response(
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
     let mode = headers.get("lambda-runtime-function-response-mode");
+    if proxy.slot.is_answered(&id) {
+        return not_now();
+    }
     if mode.is_none_or(|mode| mode != "streaming") {
-        let Ok(body) = to_bytes(request.into_body(), 16 << 20).await else {
-            return answer(StatusCode::BAD_REQUEST, "");
-        };
-        let response = proxy.post(path, &headers, body.clone()).await;
+        // The emulator sees it piece by piece, as it would without this proxy: what it refuses
+        // depends on what is under way.
+        let copy = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&copy);
+        let (parts, body) = request.into_parts();
+        let pieces = body.into_data_stream().inspect(move |piece| {
+            if let Ok(piece) = piece {
+                sink.lock().expect("copy").extend_from_slice(piece);
+            }
+        });
+        let request = Request::from_parts(parts, Body::from_stream(pieces));
+        let response = proxy.forward(request).await;
         if response.status() == StatusCode::ACCEPTED
             && let Some(live) = proxy.slot.answer(&id)
         {
+            let body = Bytes::from(std::mem::take(&mut *copy.lock().expect("copy")));
             if let Some(live) = live {
                 let _ = live.send(body.clone()).await;
             }
@@ -112,10 +136,7 @@ async fn response(
         }
         return response;
     }
-    let Some(live) = proxy.slot.answer(&id) else {
-        let state = r#"{"errorMessage":"State transition is not allowed","errorType":"InvalidStateTransition"}"#;
-        return answer(StatusCode::FORBIDDEN, state);
-    };
+    let Some(live) = proxy.slot.answer(&id) else { return not_now() };
     let mut pieces = request.into_body().into_data_stream();
     let mut whole = Vec::new();
     while let Some(piece) = pieces.next().await {
@@ -142,8 +163,9 @@ async fn error(
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let Ok(body) = to_bytes(request.into_body(), 16 << 20).await else {
-        return answer(StatusCode::BAD_REQUEST, "");
+    let body = match whole(request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     proxy.slot.fail(&id, body.clone());
     proxy.post(path, &headers, body).await
