@@ -5,7 +5,6 @@
 //! somebody else has answered, and that can only have been the job.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,9 +20,6 @@ type Body = BoxBody<Bytes, Infallible>;
 
 /// Pieces of an answer that wait for the platform to take them.
 const QUEUE: usize = 4;
-
-/// Between two looks at whether the connection has taken the beginning of an answer.
-const TAKEN: Duration = Duration::from_micros(100);
 
 /// How a live answer is announced.
 pub(crate) const STREAMING: Option<&str> = Some("streaming");
@@ -108,10 +104,9 @@ impl Responder {
         let (sender, sending) = self.piecewise(mode);
         let making = async move {
             let _ = sender.send(first).await;
-            // When the connection has taken it, the head of the request is on its way too.
-            while sender.capacity() < QUEUE && !sender.is_closed() {
-                tokio::time::sleep(TAKEN).await;
-            }
+            // When the queue is empty again the connection has taken it, and the head of the
+            // request is on its way. An error means that nobody takes it: `make` sees that too.
+            drop(sender.reserve_many(QUEUE).await);
             make(sender).await
         };
         let (sent, made) = tokio::join!(sending, making);
