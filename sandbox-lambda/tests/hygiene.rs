@@ -356,7 +356,7 @@ async fn a_killed_runner_is_an_error_of_its_own_and_the_next_job_is_safe() {
     let functions = [Function::runner("sandbox")];
     let cloud = Cloud::start(functions.map(|f| Function { concurrency: 1, ..f })).await;
     let executor = cloud.executor("sandbox").await;
-    // Kills supervisor and runner, and leaves a process that ignores what it can.
+    // Stops the supervisor, which would end the job, kills the runner, and leaves a process.
     let kill = r#"
 if os.fork() == 0:
     os.setsid()
@@ -364,7 +364,7 @@ if os.fork() == 0:
     time.sleep(98765)
 time.sleep(0.1)
 runner = parent()
-os.kill(os.getppid(), signal.SIGKILL)
+os.kill(os.getppid(), signal.SIGSTOP)
 os.kill(runner, signal.SIGKILL)
 time.sleep(5)
 "#;

@@ -388,9 +388,12 @@ impl Running {
 
     /// The helper died or hangs. Its death kills the job; this waits until it did.
     async fn lost(&mut self) -> Error {
-        if let Some(exclusive) = self.shared.exclusive.clone() {
-            let _ = blocking(move || exclusive.end_processes()).await;
-        }
+        let ended = match self.shared.exclusive.clone() {
+            Some(exclusive) => {
+                blocking(move || exclusive.end_processes()).await.is_ok_and(|e| e.is_ok())
+            }
+            None => false,
+        };
         self.sandbox.process.reap().await;
         let init = self.sandbox.init.as_ref();
         let gone = async {
@@ -401,6 +404,7 @@ impl Running {
         let (parents, group) = (self.shared.parents.clone(), self.group.clone());
         let _ = blocking(move || cgroup::remove(&parents, &group)).await;
         let after = match gone {
+            _ if ended => "nothing of the job is left alive",
             Ok(Ok(())) => "nothing of the job is left alive",
             _ => "processes of the job may be left",
         };
