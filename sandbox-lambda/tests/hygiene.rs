@@ -461,7 +461,8 @@ async fn five_hundred_jobs_leave_the_environment_as_it_was() {
     let (cloud, executor) = Cloud::with_runner().await;
     let count = std::env::var("SANDBOX_SOAK").ok().and_then(|text| text.parse().ok());
     let count = count.unwrap_or(500);
-    let look = "for p in /proc/[0-9]*; do read -r name <$p/comm; [ $name = runtime ] && \
+    // What was killed a moment ago is reaped by then.
+    let look = "sleep 0.3; for p in /proc/[0-9]*; do read -r name <$p/comm; [ $name = runtime ] && \
                 awk '/VmRSS|Threads|FDSize/ {print $1 $2}' $p/status; done; \
                 ls -d /proc/[0-9]* | wc -l; ls -A /tmp | wc -l";
     for _ in 0..20 {
