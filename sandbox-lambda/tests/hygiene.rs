@@ -1,7 +1,8 @@
 //! What a hostile job tries inside a function, in the worst case that Lambda may be.
 //!
-//! Each attack runs twice. The control is a bare `lambda_runtime` handler, where it works; then
-//! the runner, where it fails or ends as the documents say.
+//! An attack that a bare `lambda_runtime` handler can suffer runs there first and works: that is
+//! the control. One on parts that only the runner has leaves a mark that it ran. On the runner each
+//! fails, or ends as the documents say.
 
 mod support;
 
