@@ -166,11 +166,17 @@ fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), 
             note(failure, stage);
         }
     };
-    if plan.has(flag::CAPABILITIES) {
+    let drop_capabilities = || {
+        if !plan.has(flag::CAPABILITIES) {
+            return Ok(());
+        }
         reached(Stage::Capabilities);
-        sys::capset_empty().at(Stage::Capabilities)?;
-    }
-    if plan.has(flag::NO_NEW_PRIVS) {
+        sys::capset_empty().at(Stage::Capabilities).map(|_| ())
+    };
+    // Without no_new_privs only a capability in the job's user namespace lets it restrict itself.
+    let restricts_by_capability = !plan.has(flag::NO_NEW_PRIVS);
+    if !restricts_by_capability {
+        drop_capabilities()?;
         reached(Stage::NoNewPrivs);
         sys::prctl(PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
     }
@@ -190,7 +196,7 @@ fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), 
         reached(Stage::Seccomp);
         sys::seccomp_filter(plan.seccomp).at(Stage::Seccomp)?;
     }
-    Ok(())
+    if restricts_by_capability { drop_capabilities() } else { Ok(()) }
 }
 
 fn set_rlimits(plan: &Plan, wanted: impl Fn(u64) -> bool) -> Result<(), Failure> {
@@ -209,7 +215,7 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
         if !inner {
             // Without a user namespace only the caller's own rights can empty the set. An ordinary
             // caller has none, and no_new_privs keeps its job from using what the set allows.
-            drop_bounding_set()?;
+            drop_bounding_set(plan)?;
         }
         sys::setgroups_empty().at(Stage::SetIds)?;
         sys::setresgid(plan.job_gid).at(Stage::SetIds)?;
@@ -220,12 +226,15 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
     }
     if inner {
         namespaces::enter_inner(plan)?;
-        drop_bounding_set()?;
+        drop_bounding_set(plan)?;
     }
     Ok(())
 }
 
-fn drop_bounding_set() -> Result<(), Failure> {
+fn drop_bounding_set(plan: &Plan) -> Result<(), Failure> {
+    if !plan.has(flag::CAPABILITIES) {
+        return Ok(());
+    }
     sys::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL).at(Stage::Capabilities)?;
     for capability in 0..64 {
         match sys::prctl(PR_CAPBSET_DROP, capability) {

@@ -159,7 +159,6 @@ pub fn dup3(from: Fd, to: Fd) -> Result<usize> {
     call!(nr::DUP3, from, to, 0)
 }
 
-/// Closes, or marks close-on-exec, every descriptor from `first` on (Linux 5.9; flag 5.11).
 /// Closes every descriptor from `first` on, now or at the next exec.
 pub fn close_range(first: Fd, cloexec: bool) -> Result<usize> {
     const FD_CLOEXEC: usize = 1;
@@ -316,8 +315,9 @@ pub const POLLPRI: i16 = 2;
 
 /// Waits for an event, at most `timeout_ns` nanoseconds.
 pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<usize> {
-    let timeout = timeout_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
-    let pointer = timeout.as_ref().map_or(0, |t| t.as_ptr() as usize);
+    // The kernel writes the rest of the time into it.
+    let mut timeout = timeout_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
+    let pointer = timeout.as_mut().map_or(0, |t| t.as_mut_ptr() as usize);
     call!(nr::PPOLL, fds.as_mut_ptr(), fds.len(), pointer, 0, 8)
 }
 

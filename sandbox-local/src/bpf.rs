@@ -23,6 +23,7 @@ pub(crate) enum Verdict {
 }
 
 const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_EQUAL: u16 = 0x35;
@@ -75,12 +76,26 @@ fn load_argument(index: u8) -> Program {
     vec![instruction(LOAD, ARGS + 8 * u32::from(index))]
 }
 
-/// `yes` when the argument is one of the values.
-pub(crate) fn if_one_of(index: u8, values: &[u32], yes: Program, no: Program) -> Program {
+/// `yes` when the bits `mask` of the argument are one of the values, of which there are under 256.
+pub(crate) fn if_one_of(
+    index: u8,
+    mask: u32,
+    values: &[u32],
+    yes: Program,
+    no: Program,
+) -> Program {
     let mut program = load_argument(index);
-    let tests =
-        values.iter().rev().fold(no, |rest, value| branch(JUMP_EQUAL, *value, yes.clone(), rest));
-    program.extend(tests);
+    if mask != u32::MAX {
+        program.push(instruction(AND, mask));
+    }
+    // Each test that succeeds jumps over the rest of them; the last leaves for `no`.
+    for (index, value) in values.iter().enumerate() {
+        let jump_true = (values.len() - index) as u8;
+        program.push(Instruction { code: JUMP_EQUAL, jump_true, jump_false: 0, value: *value });
+    }
+    program.push(instruction(JUMP, yes.len() as u32));
+    program.extend(yes);
+    program.extend(no);
     program
 }
 
@@ -145,6 +160,7 @@ pub(crate) fn run(filter: &[u8], arch: u32, number: u32, args: [u64; 6]) -> Verd
         at += 1;
         match code {
             LOAD => accumulator = word(value),
+            AND => accumulator &= value,
             JUMP => at += value as usize,
             JUMP_EQUAL => at += jump(accumulator == value),
             JUMP_GREATER_EQUAL => at += jump(accumulator >= value),

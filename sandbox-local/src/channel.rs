@@ -86,7 +86,8 @@ impl Control {
 
 fn receive_now(socket: &OwnedFd) -> nix::Result<Option<Message>> {
     let mut frame = [0u8; MESSAGE_WORDS * 8];
-    let mut space = cmsg_space!([RawFd; 2]);
+    // Room for more than is ever sent: the kernel drops what does not fit, padding included.
+    let mut space = cmsg_space!([RawFd; 8]);
     let (length, mut fds) = {
         let mut iov = [IoSliceMut::new(&mut frame)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

@@ -26,6 +26,8 @@ use crate::inputs::{Stamp, Stamps};
 const MAX_DEPTH: usize = 64;
 /// Skipped entries beyond this are only counted.
 const MAX_SKIPPED: usize = 1000;
+/// Bytes of their paths, which a job can make a thousand times as long as usual.
+const SKIPPED_ROOM: usize = 256 * 1024;
 const CHUNK: usize = 256 * 1024;
 /// Files up to this size are read at once, so that thousands of them need no descriptors.
 const SMALL: u64 = 16 * 1024;
@@ -91,6 +93,7 @@ pub(crate) fn collect(workspace: &OwnedFd, job: &JobSpec, inputs: &Stamps) -> Co
         found: Collection::default(),
         room: job.limits.artifacts.as_u64(),
         small_room: SMALL_ROOM,
+        skipped_room: SKIPPED_ROOM,
         unlisted: 0,
     };
     walk.run(workspace);
@@ -108,6 +111,7 @@ struct Walk<'a> {
     found: Collection,
     room: u64,
     small_room: u64,
+    skipped_room: usize,
     unlisted: u64,
 }
 
@@ -224,10 +228,11 @@ impl Walk<'_> {
     }
 
     fn skip(&mut self, path: &str, reason: impl Into<String>) {
-        if self.found.skipped.len() >= MAX_SKIPPED {
+        if self.found.skipped.len() >= MAX_SKIPPED || path.len() > self.skipped_room {
             self.unlisted += 1;
             return;
         }
+        self.skipped_room -= path.len();
         self.found.skipped.push(Skipped { path: path.to_owned(), reason: reason.into() });
     }
 }

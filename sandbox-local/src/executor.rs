@@ -1,14 +1,14 @@
 //! The local backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Capabilities, Error, ErrorKind, Execution, Executor, Job, LimitKind, Network, Program, Result,
-    Runtime, Session, SessionSpec, sessions_unsupported, unknown_runtime,
+    Capabilities, Error, ErrorKind, Execution, Executor, Job, Layer, LimitKind, Network, Program,
+    Result, Runtime, Session, SessionSpec, sessions_unsupported, unknown_runtime,
 };
 
 use crate::cgroup::{self, Parent};
@@ -19,7 +19,7 @@ use crate::interpreter::{self, Interpreter};
 use crate::layout::{Layout, check_rootfs};
 use crate::probe::{self, DEFAULT_REQUIRED, ProbeReport};
 use crate::protocol::flag;
-use crate::seccomp::{self, Policy};
+use crate::seccomp::{self, Policy, Sockets};
 use crate::{launch, run};
 
 /// Runs jobs on this Linux machine.
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) report: ProbeReport,
     runtimes: BTreeMap<String, Found>,
     pub(crate) exclusive: Option<Exclusive>,
+    left_out: BTreeSet<Layer>,
 }
 
 /// An interpreter, or the reason why it cannot be used.
@@ -57,6 +58,7 @@ pub struct LocalBuilder {
     cgroups: bool,
     exclusive: Option<PathBuf>,
     evict: bool,
+    left_out: BTreeSet<Layer>,
 }
 
 impl LocalBuilder {
@@ -76,6 +78,17 @@ impl LocalBuilder {
     /// reported as degraded.
     pub fn without_cgroups(mut self) -> Self {
         self.cgroups = false;
+        self
+    }
+
+    /// Leaves a layer out, where it collides with what jobs are for. It is then off, so that a job
+    /// runs only when it accepts that too, with
+    /// [`allow_degraded`](sandbox_core::JobBuilder::allow_degraded).
+    ///
+    /// The layers that hold the others up cannot be left out: the mount and pid namespaces, the
+    /// environment, descriptors, the private `/tmp`, the hidden supervisor and the clean-up.
+    pub fn without(mut self, layer: Layer) -> Self {
+        self.left_out.insert(layer);
         self
     }
 
@@ -105,9 +118,11 @@ impl LocalBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Refused`] when the helper cannot be executed,
+    /// [`ErrorKind::Unsupported`] when a layer cannot be left out,
     /// [`ErrorKind::InvalidJob`] when the root file system is not a folder, and
     /// [`ErrorKind::HostExhausted`] when the host has no room for the probe.
     pub async fn build(self) -> Result<LocalExecutor> {
+        check_left_out(&self.left_out)?;
         let host = Host::look();
         let helper = Helper::load()?;
         let layout = match &self.rootfs {
@@ -129,10 +144,20 @@ impl LocalBuilder {
         let exclusive = self.exclusive.as_deref();
         let exclusive =
             exclusive.map(|scratch| Exclusive::claim(scratch, self.evict)).transpose()?;
-        let parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
+        let mut parents = if self.cgroups { cgroup::discover() } else { Vec::new() };
+        for parent in &mut parents {
+            parent.memory &= !self.left_out.contains(&Layer::Memory);
+            parent.processes &= !self.left_out.contains(&Layer::Processes);
+        }
         let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
-        let probed = probe::probe(&host, parents, exclusive.is_some(), attempt).await?;
-        let counted_memory = probed.parents.iter().any(|parent| parent.memory);
+        let asked = probe::Asked { exclusive: exclusive.is_some(), left_out: &self.left_out };
+        let mut probed = probe::probe(&host, parents, asked, attempt).await?;
+        if self.left_out.contains(&Layer::Memory) {
+            probed.report.memory_by = "nothing".into();
+        }
+        // Without a limit there is nothing that it would have to count.
+        let counted_memory = probed.parents.iter().any(|parent| parent.memory)
+            || self.left_out.contains(&Layer::Memory);
         // Without namespaces the filter is what denies the network.
         let namespaces = probed.flags & flag::NAMESPACES != 0;
         if !namespaces && !host.changes_ids {
@@ -141,13 +166,18 @@ impl LocalBuilder {
         }
         // Files are counted, and without a user of its own also bytes, by file systems that only
         // namespaces give.
+        let limited = |layer| !self.left_out.contains(&layer);
         let counted = |kind: &LimitKind| match kind {
-            LimitKind::Files => namespaces,
-            LimitKind::Workspace => namespaces || exclusive.is_some(),
+            LimitKind::Files => namespaces && limited(Layer::Disk),
+            LimitKind::Workspace => (namespaces || exclusive.is_some()) && limited(Layer::Disk),
+            LimitKind::Memory => limited(Layer::Memory),
+            LimitKind::Processes => limited(Layer::Processes),
+            LimitKind::OpenFiles | LimitKind::FileSize => limited(Layer::Rlimits),
             _ => true,
         };
-        let filter = |internet| seccomp::compile(Policy { counted_memory, internet, namespaces });
-        let seccomp = [filter(namespaces), filter(true)];
+        let denied = if probed.flags & flag::NET != 0 { Sockets::Own } else { Sockets::Unix };
+        let filter = |sockets| seccomp::compile(Policy { counted_memory, sockets, namespaces });
+        let seccomp = [filter(denied), filter(Sockets::Host)];
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
@@ -166,6 +196,7 @@ impl LocalBuilder {
             report: probed.report,
             runtimes,
             exclusive,
+            left_out: self.left_out,
         };
         Ok(LocalExecutor { shared: Arc::new(shared), capabilities })
     }
@@ -190,6 +221,7 @@ impl LocalExecutor {
             cgroups: true,
             exclusive: None,
             evict: false,
+            left_out: BTreeSet::new(),
         }
     }
 
@@ -199,7 +231,7 @@ impl LocalExecutor {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] with [`Layer::Cleanup`](sandbox_core::Layer::Cleanup) and what is
+    /// [`ErrorKind::Refused`] with [`Layer::Cleanup`] and what is
     /// left.
     pub async fn sweep(&self) -> Result<()> {
         let _turn = match &self.shared.exclusive {
@@ -215,7 +247,30 @@ impl LocalExecutor {
     }
 }
 
+/// Refuses to leave out what holds the others up.
+fn check_left_out(layers: &BTreeSet<Layer>) -> Result<()> {
+    let can = |layer: &Layer| {
+        matches!(layer, Layer::Rlimits | Layer::Memory | Layer::Processes | Layer::Disk)
+            || probe::OPTIONAL.iter().any(|(optional, _)| optional == layer)
+    };
+    match layers.iter().find(|layer| !can(layer)) {
+        None => Ok(()),
+        Some(layer) => {
+            let message = format!(
+                "{layer} cannot be left out of the local backend, only accepted as degraded where \
+                 the host lacks it; remove without({layer})"
+            );
+            Err(Error::new(ErrorKind::Unsupported, "leave out layer", message).with_layer(*layer))
+        }
+    }
+}
+
 impl Shared {
+    /// Whether the caller left this layer out.
+    pub(crate) fn leaves_out(&self, layer: Layer) -> bool {
+        self.left_out.contains(&layer)
+    }
+
     /// The filter for a job with that network.
     pub(crate) fn seccomp(&self, network: Network) -> &[u8] {
         &self.seccomp[usize::from(network == Network::Host)]
@@ -226,7 +281,7 @@ impl Shared {
         let Some(exclusive) = self.exclusive.clone() else { return Ok(()) };
         run::blocking(move || exclusive.sweep()).await?.map_err(|left| {
             Error::new(ErrorKind::Refused, "clean up", format!("{left}; start afresh"))
-                .with_layer(sandbox_core::Layer::Cleanup)
+                .with_layer(Layer::Cleanup)
         })
     }
 
@@ -261,12 +316,12 @@ impl Executor for LocalExecutor {
         let mut required: Vec<_> = job.required_layers(DEFAULT_REQUIRED).collect();
         if job.network == Network::Host {
             // The caller gave this layer up by name.
-            if job.required.contains(&sandbox_core::Layer::Network) {
+            if job.required.contains(&Layer::Network) {
                 let message = "network_namespace is required, but the job asks for the host's \
                                network; choose one";
                 return Err(Error::new(ErrorKind::InvalidJob, "network", message));
             }
-            required.retain(|layer| *layer != sandbox_core::Layer::Network);
+            required.retain(|layer| *layer != Layer::Network);
         }
         self.shared.report.check(required)?;
         run::start(Arc::clone(&self.shared), job, interpreter).await

@@ -33,7 +33,13 @@ pub(crate) fn open(files: &BTreeMap<RelPath, Content>) -> Result<Vec<(RelPath, S
             .map(|file| Source::File(file, from.display().to_string()))
             .map_err(|error| {
                 let message = format!("cannot read {} for {path}: {error}", from.display());
-                Error::new(ErrorKind::Input, "read input", message).with_source(error)
+                // Too many open files say nothing about this one.
+                let exhausted = matches!(
+                    error.raw_os_error(),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+                );
+                let kind = if exhausted { ErrorKind::HostExhausted } else { ErrorKind::Input };
+                Error::new(kind, "read input", message).with_source(error)
             }),
     };
     files.iter().map(|(path, content)| Ok((path.clone(), source(path, content)?))).collect()

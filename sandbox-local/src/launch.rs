@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use sandbox_core::{Error, ErrorKind, Limits, Network, Result};
+use nix::sys::resource::Resource;
+use sandbox_core::{Error, ErrorKind, Layer, Limits, Network, Result};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
@@ -18,7 +19,7 @@ use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::protocol::flag;
 use crate::pump;
-use crate::seccomp::{self, Policy};
+use crate::seccomp::{self, Policy, Sockets};
 use crate::{command, landlock, user};
 
 /// Longest time from the helper's spawn to the program's execution, input files aside.
@@ -53,8 +54,11 @@ pub(crate) async fn launch(
             (Some(writer), reader)
         }
         false => {
-            let null = std::fs::File::open("/dev/null").map_err(exhausted("open /dev/null"))?;
-            (None, null.into())
+            // At its end from the start. Not the host's /dev/null, on whose inode jobs could leave
+            // locks for each other.
+            let (reader, _closed) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
+                .map_err(|errno| exhausted("open pipe")(errno.into()))?;
+            (None, reader)
         }
     };
     let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
@@ -84,19 +88,19 @@ pub(crate) async fn trial(
     parents: Vec<Parent>,
 ) -> Result<std::result::Result<(), SetupFailure>> {
     let limits = Limits::default();
-    let filter =
-        seccomp::compile(Policy { counted_memory: true, internet: true, namespaces: true });
+    let policy = Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true };
+    let filter = seccomp::compile(policy);
     let namespaces = flags & flag::NAMESPACES != 0;
     let ids = host.job_ids(0, namespaces);
     let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
-    plan.root = layout.for_job(None, Network::Denied, &limits, ids);
+    plan.root = layout.for_job(None, Network::Denied, Some(&limits), ids);
     if !namespaces {
         plan.cwd = "/".into();
         let root = std::mem::take(&mut plan.root);
         landlock::restrict_on_host(&mut plan, &root, Path::new("/proc"));
     }
     let name = format!("{}-probe", cgroup::name(next_probe()));
-    limit(&mut plan, host, &parents, &name, &limits);
+    limit(&mut plan, host, &parents, &name, &limits, |_| false);
     let (control, mut process, _streams) = launch(helper, &plan, &parents, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
     let result = loop {
@@ -150,9 +154,16 @@ pub(crate) fn base_plan(
 }
 
 /// Adds the cgroups, named `name`, and the limits of single processes that go with them.
-pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str, limits: &Limits) {
-    let memory = parents.iter().any(|parent| parent.memory);
-    if !memory {
+pub(crate) fn limit(
+    plan: &mut Plan,
+    host: &Host,
+    parents: &[Parent],
+    name: &str,
+    limits: &Limits,
+    leaves_out: impl Fn(Layer) -> bool,
+) {
+    let watch = !leaves_out(Layer::Memory) && !parents.iter().any(|parent| parent.memory);
+    if watch {
         plan.flags |= flag::WATCH_MEMORY;
     }
     let spare = if parents.iter().any(|parent| parent.processes) {
@@ -166,7 +177,15 @@ pub(crate) fn limit(plan: &mut Plan, host: &Host, parents: &[Parent], name: &str
     } else {
         0
     };
-    plan.rlimits = command::rlimits(limits, !memory, spare);
+    plan.rlimits = command::rlimits(limits, watch, spare);
+    plan.rlimits.retain(|(resource, _)| {
+        let layer = if *resource == Resource::RLIMIT_NPROC as u64 {
+            Layer::Processes
+        } else {
+            Layer::Rlimits
+        };
+        !leaves_out(layer)
+    });
     // The first four descriptors of the message are the plan and the streams.
     let group = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
     plan.cgroups = parents.iter().enumerate().map(group).collect();

@@ -15,7 +15,8 @@ use crate::protocol::RootOp;
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// The few entries of `/etc` that programs need and that say nothing about the host's users.
-const ETC: [&str; 9] = [
+const ETC: [&str; 12] = [
+    "R",
     "alternatives",
     "fonts",
     "ld.so.cache",
@@ -23,6 +24,8 @@ const ETC: [&str; 9] = [
     "mime.types",
     "os-release",
     "pki/ca-trust/extracted",
+    "protocols",
+    "services",
     "ssl/certs",
     "timezone",
 ];
@@ -118,19 +121,20 @@ impl Layout {
         }
     }
 
-    /// The whole root of one job. The workspace is the last tmpfs, as the helper expects.
+    /// The whole root of one job; its disk is as large as memory without limits. The workspace is the last tmpfs, as the helper expects.
     pub(crate) fn for_job(
         &self,
         interpreter: Option<&Interpreter>,
         network: Network,
-        limits: &Limits,
+        limits: Option<&Limits>,
         owner: (u32, u32),
     ) -> Vec<RootStep> {
         let mut layout = self.clone();
         let (uid, gid) = owner;
-        // The folder itself and the entry script have inodes too, and folders that binds need.
-        let inodes = limits.files.saturating_add(16);
-        let size = limits.workspace.as_u64();
+        // The folder itself and the entry script have inodes too, and folders that binds need. To
+        // the kernel, 0 is no limit.
+        let inodes = limits.map_or(0, |limits| limits.files.saturating_add(16));
+        let size = limits.map_or(0, |limits| limits.workspace.as_u64());
         for (path, mode) in [("dev/shm", "1777"), ("tmp", "1777"), ("work", "0700")] {
             let options = format!("size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}");
             layout.add(RootOp::Tmpfs, path, options);
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_the_last_file_system() {
-        let steps = Layout::of_host().for_job(None, Network::Denied, &Limits::default(), (1, 1));
+        let steps = Layout::of_host().for_job(None, Network::Denied, None, (1, 1));
         let last = steps.iter().rfind(|step| step.op == RootOp::Tmpfs);
         assert_eq!(last.map(|step| step.path.as_str()), Some("work"));
     }

@@ -40,7 +40,7 @@ pub(crate) const DEFAULT_REQUIRED: [Layer; 18] = [
 ];
 
 /// Layers that a set-up can do without, and the switch of each.
-const OPTIONAL: [(Layer, u64); 8] = [
+pub(crate) const OPTIONAL: [(Layer, u64); 8] = [
     (Layer::User, flag::USER),
     (Layer::Network, flag::NET),
     (Layer::Ipc, flag::IPC),
@@ -128,11 +128,20 @@ pub(crate) struct Probed {
     pub(crate) parents: Vec<Parent>,
 }
 
+/// What the caller wants of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The job's user and folder are there for jobs alone.
+    pub(crate) exclusive: bool,
+    /// Layers that the caller does not want.
+    pub(crate) left_out: &'a BTreeSet<Layer>,
+}
+
 /// Runs trial set-ups until one succeeds or nothing is left to give up.
 pub(crate) async fn probe<F>(
     host: &Host,
     mut parents: Vec<Parent>,
-    exclusive: bool,
+    asked: Asked<'_>,
     attempt: impl Fn(u64, Vec<Parent>) -> F,
 ) -> Result<Probed, Error>
 where
@@ -140,9 +149,9 @@ where
 {
     let since = Instant::now();
     let privileged = if host.privileged { flag::PRIVILEGED } else { 0 };
-    let mut flags = OPTIONAL
-        .iter()
-        .fold(privileged | flag::CGROUP_NS | flag::NAMESPACES, |all, (_, bit)| all | bit);
+    let wanted = OPTIONAL.iter().filter(|(layer, _)| !asked.left_out.contains(layer));
+    let mut flags =
+        wanted.fold(privileged | flag::CGROUP_NS | flag::NAMESPACES, |all, (_, bit)| all | bit);
     let mut findings = Vec::new();
     let (mut fatal, mut no_namespaces) = (None, None);
     loop {
@@ -176,7 +185,7 @@ where
             // What a process can take from itself is left.
             flags &= WITHOUT_NAMESPACES;
             flags |= if host.changes_ids { flag::PRIVILEGED } else { 0 };
-            flags |= if exclusive { flag::OWN_USER } else { 0 };
+            flags |= if asked.exclusive { flag::OWN_USER } else { 0 };
             no_namespaces = Some(finding);
             continue;
         } else {
@@ -190,6 +199,10 @@ where
         let stand_ins = without_namespaces(&cause, flags);
         findings.splice(0..0, stand_ins);
     }
+    if flags & (flag::NAMESPACES | flag::NO_NEW_PRIVS) == 0 && flags & flag::CAPABILITIES != 0 {
+        // The job's own mounts are nosuid; the host's are not.
+        findings.push(regains_by_exec());
+    }
     let memory = parents.iter().find(|parent| parent.memory);
     if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
         findings.push(no_memory_cgroup());
@@ -200,8 +213,12 @@ where
     };
     let enforcement = match &fatal {
         Some(_) => Enforcement::none(),
-        None => enforcement(&findings),
+        None => {
+            let all = enforcement(&findings);
+            asked.left_out.iter().fold(all, |all, layer| all.with(*layer, LayerState::Off))
+        }
     };
+    findings.retain(|finding| !asked.left_out.contains(&finding.layer));
     let report = ProbeReport {
         enforcement,
         findings,
@@ -299,6 +316,17 @@ fn without_namespaces(cause: &Finding, flags: u64) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn regains_by_exec() -> Finding {
+    Finding {
+        layer: Layer::Capabilities,
+        step: "drop capabilities".into(),
+        cause: "the sets are empty, but without no_new_privs and mounts of its own the job can \
+                regain rights from a set-user-id program of the host"
+            .into(),
+        remedy: "run where prctl or namespaces are allowed".into(),
+    }
 }
 
 fn no_memory_cgroup() -> Finding {

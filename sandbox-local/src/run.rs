@@ -98,20 +98,23 @@ pub(crate) async fn start(
     let owner = shared.host.owner_of(ids, namespaces);
     let filter = shared.seccomp(job.network);
     let mut plan = base_plan(&shared.host, flags, ids, limits, filter);
-    plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, limits, ids);
+    let disk = (!shared.leaves_out(Layer::Disk)).then_some(limits);
+    plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, disk, ids);
     let parent = match &shared.exclusive {
         Some(exclusive) => exclusive.scratch().to_owned(),
         None => std::env::temp_dir(),
     };
     let folder = if namespaces { None } else { Some(host_folder(&mut plan, &parent, owner)?) };
-    if !namespaces && shared.exclusive.is_some() {
+    if !namespaces && shared.exclusive.is_some() && disk.is_some() {
         plan.scratch = parent.to_string_lossy().into_owned();
         plan.scratch_limit = limits.workspace.as_u64();
     }
     let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
     let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
     let group = cgroup::name(number);
-    limit(&mut plan, &shared.host, &shared.parents, &group, limits);
+    limit(&mut plan, &shared.host, &shared.parents, &group, limits, |layer| {
+        shared.leaves_out(layer)
+    });
     plan.candidates = command.candidates;
     plan.argv = command.argv;
     plan.env = command.env;

@@ -1,0 +1,81 @@
+//! `docs/system-calls.md`: the table for people, made from it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::*;
+use crate::seccomp::table::Group;
+
+const HEAD: &str = "\
+# System calls
+
+What a job on Linux may ask of the kernel, from the table in
+`sandbox-local/src/seccomp/table.rs`. `SANDBOX_BLESS=1 cargo test -p sandbox-local --lib page` writes this page anew.
+
+Numbers are x86_64's. A number that is not here is refused with `EPERM` below 470 and is missing
+(`ENOSYS`) from there on; x32 numbers are refused; the 32-bit entry (`int 0x80`) kills the process. Arguments are
+counted from 0 and compared in the 32 bits that the kernel reads.
+";
+
+fn page() -> String {
+    let mut text = HEAD.to_owned();
+    let allowed = |group: &&Group| matches!(group.rule, Rule::Allow | Rule::AllowIf(_));
+    let all = || TABLE.iter().chain(LEGACY);
+    section(&mut text, "Allowed", all().filter(allowed));
+    section(&mut text, "Answered without being made", all().filter(|group| !allowed(group)));
+    section(&mut text, "Where something else is missing", EXCEPTIONS.iter().map(|e| &e.group));
+    text
+}
+
+fn section<'a>(text: &mut String, title: &str, groups: impl Iterator<Item = &'a Group>) {
+    let _ = write!(text, "\n## {title}\n\n| rule | calls | why |\n| --- | --- | --- |\n");
+    for group in groups {
+        let call = |call: &table::Call| format!("`{}` {}", call.name(), call.number);
+        let calls: Vec<_> = group.calls.iter().map(call).collect();
+        let _ =
+            writeln!(text, "| {} | {} | {} |", rule(group.rule), calls.join(", "), group.reason);
+    }
+}
+
+fn rule(rule: Rule) -> String {
+    match rule {
+        Rule::Allow => "allowed".into(),
+        Rule::AllowIf(all) => {
+            let conditions: Vec<_> = all.iter().map(condition).collect();
+            format!("allowed if {}", conditions.join("; and "))
+        }
+        Rule::Refuse => "`EPERM`".into(),
+        Rule::Missing => "`ENOSYS`".into(),
+        Rule::Ignore => "0, nothing is done".into(),
+    }
+}
+
+fn condition(when: &When) -> String {
+    let list = |values: &[u32]| {
+        let small =
+            |value: &u32| if *value < 1024 { value.to_string() } else { format!("{value:#x}") };
+        values.iter().map(small).collect::<Vec<_>>().join(", ")
+    };
+    match *when {
+        When::OneOf(index, values) => format!("argument {index} is one of {}", list(values)),
+        When::NoneOf(index, values) => format!("argument {index} is none of {}", list(values)),
+        When::WithoutBits(index, bits) => format!("argument {index} has no bit of {bits:#x}"),
+        When::Keyed { key, value, mask, allowed } => {
+            let of = if mask == u32::MAX { String::new() } else { format!(" (bits {mask:#x})") };
+            let pair = |(wanted, values): &(u32, &[u32])| format!("{wanted}: {}", list(values));
+            let pairs: Vec<_> = allowed.iter().map(pair).collect();
+            format!("argument {key} allows argument {value}{of}: {}", pairs.join("; "))
+        }
+    }
+}
+
+#[test]
+fn the_page_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/system-calls.md");
+    let page = page();
+    if std::env::var_os("SANDBOX_BLESS").is_some() {
+        std::fs::write(&path, &page).expect("write the page");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == page, "{} is not the table; set SANDBOX_BLESS=1 to write it", path.display());
+}

@@ -1,0 +1,225 @@
+//! The filter against the table, by an interpreter of its own.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::bpf::run;
+
+pub(super) const OPEN: Policy =
+    Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true };
+
+/// Every policy that an executor can have.
+pub(super) fn policies() -> Vec<Policy> {
+    let mut all = Vec::new();
+    for sockets in [Sockets::Unix, Sockets::Own, Sockets::Host] {
+        for (counted_memory, namespaces) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
+            all.push(Policy { counted_memory, sockets, namespaces });
+        }
+    }
+    all
+}
+
+/// What the table says about a call, worked out without the assembler.
+pub(super) fn expected(rules: &BTreeMap<u32, Rule>, number: u32, args: [u64; 6]) -> Verdict {
+    match rules.get(&number) {
+        Some(Rule::Allow) => Verdict::Allow,
+        Some(Rule::AllowIf(all)) if all.iter().all(|when| fulfils(when, args)) => Verdict::Allow,
+        Some(Rule::Ignore) => Verdict::Errno(0),
+        Some(Rule::Missing) => ENOSYS,
+        None if (FIRST_UNKNOWN..X32).contains(&number) => ENOSYS,
+        _ => EPERM,
+    }
+}
+
+fn fulfils(when: &When, args: [u64; 6]) -> bool {
+    let arg = |index: u8| args[usize::from(index)] as u32;
+    match *when {
+        When::OneOf(index, values) => values.contains(&arg(index)),
+        When::NoneOf(index, values) => !values.contains(&arg(index)),
+        When::WithoutBits(index, bits) => arg(index) & bits == 0,
+        When::Keyed { key, value, mask, allowed } => allowed
+            .iter()
+            .any(|(wanted, values)| *wanted == arg(key) && values.contains(&(arg(value) & mask))),
+    }
+}
+
+/// Arguments on both sides of a rule's conditions: each listed value alone and with every other,
+/// its neighbours, and, for all of them, garbage in the bits that the kernel does not read.
+pub(super) fn interesting(rule: Rule) -> Vec<[u64; 6]> {
+    let Rule::AllowIf(all) = rule else { return vec![[0; 6], [u64::MAX; 6]] };
+    let mut values: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+    for when in all {
+        let mut add = |index: u8, listed: &[u32]| {
+            let near = listed.iter().flat_map(|v| [*v, v ^ 1, v.wrapping_add(1), v | 0x800]);
+            values.entry(index).or_default().extend(near.chain([0, 1, u32::MAX]));
+        };
+        match *when {
+            When::OneOf(index, listed) | When::NoneOf(index, listed) => add(index, listed),
+            When::WithoutBits(index, bits) => {
+                let single: Vec<_> =
+                    (0..32).map(|n| 1 << n).filter(|bit| bits & bit != 0).collect();
+                add(index, &single);
+            }
+            When::Keyed { key, value, allowed, .. } => {
+                add(key, &allowed.iter().map(|(wanted, _)| *wanted).collect::<Vec<_>>());
+                add(
+                    value,
+                    &allowed.iter().flat_map(|(_, list)| *list).copied().collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+    let mut cases = vec![[0u64; 6]];
+    for (index, mut listed) in values {
+        listed.sort_unstable();
+        listed.dedup();
+        let grown = cases.iter().flat_map(|case| {
+            listed.iter().map(move |value| {
+                let mut case = *case;
+                case[usize::from(index)] = u64::from(*value);
+                case
+            })
+        });
+        cases = grown.collect();
+    }
+    let high = cases.iter().map(|case| case.map(|arg| arg | 0xdead_beef_0000_0000));
+    let high: Vec<_> = high.collect();
+    cases.extend(high);
+    cases
+}
+
+#[test]
+fn the_filter_says_what_the_table_says() {
+    for policy in policies() {
+        let (filter, rules) = (compile(policy), rules(policy));
+        for call in (0..1024).chain(X32..X32 + 1024).chain([u32::MAX]) {
+            let cases = rules.get(&call).map_or_else(|| vec![[0; 6]], |rule| interesting(*rule));
+            for args in cases {
+                let (is, should) =
+                    (run(&filter, AUDIT_ARCH, call, args), expected(&rules, call, args));
+                assert_eq!(is, should, "call {call} with {args:x?} under {policy:?}");
+            }
+        }
+        assert_eq!(run(&filter, 0x4000_0003, 20, [0; 6]), Verdict::Kill, "i386 getpid");
+    }
+}
+
+/// The evaluation above reads the same table as the filter; these are written out.
+#[test]
+fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
+    let filter = compile(OPEN);
+    let high = 0xdead_beef_0000_0000;
+    for extra in [0, high] {
+        for (call, args, allowed) in [
+            (libc::SYS_socket, [1, 1, 0], true),
+            (libc::SYS_socket, [1, 5, 0], true),
+            (libc::SYS_socket, [10, 2, 0], true),
+            (libc::SYS_socket, [2, 0o2_004_001, 6], true),
+            (libc::SYS_socket, [2, 3, 1], false),
+            (libc::SYS_socket, [2, 5, 0], false),
+            (libc::SYS_socket, [2, 1, 132], false),
+            (libc::SYS_socket, [16, 3, 0], false),
+            (libc::SYS_socket, [17, 3, 0], false),
+            (libc::SYS_socket, [40, 1, 0], false),
+            (libc::SYS_setsockopt, [0, 1, 2], true),
+            (libc::SYS_setsockopt, [0, 1, 26], false),
+            (libc::SYS_setsockopt, [0, 41, 26], true),
+            (libc::SYS_setsockopt, [0, 1, 50], false),
+            (libc::SYS_setsockopt, [0, 6, 14], false),
+            (libc::SYS_setsockopt, [0, 41, 20], false),
+            (libc::SYS_ioctl, [0, 0x5401, 0], true),
+            (libc::SYS_ioctl, [0, 0x5412, 0], false),
+            (libc::SYS_clone, [17, 0, 0], true),
+            (libc::SYS_clone, [0x1000_0000, 0, 0], false),
+            (libc::SYS_fcntl, [0, 1, 0], true),
+            (libc::SYS_fcntl, [0, 8, 0], false),
+            (libc::SYS_prctl, [38, 1, 0], true),
+            (libc::SYS_prctl, [22, 2, 0], false),
+            (libc::SYS_memfd_create, [0, 1, 0], true),
+            (libc::SYS_memfd_create, [0, 5, 0], false),
+            (libc::SYS_personality, [0xffff_ffff, 0, 0], true),
+            (libc::SYS_personality, [0x0004_0000, 0, 0], false),
+        ] {
+            let [a, b, c] = args.map(|arg| arg | extra);
+            let expected = if allowed { Verdict::Allow } else { EPERM };
+            let verdict = run(&filter, AUDIT_ARCH, call as u32, [a, b, c, 0, 0, 0]);
+            assert_eq!(verdict, expected, "call {call} with {args:x?}");
+        }
+    }
+}
+
+#[test]
+fn what_nothing_else_holds_is_refused() {
+    let policy = Policy { counted_memory: false, sockets: Sockets::Unix, namespaces: false };
+    let filter = compile(policy);
+    for (call, first, expected) in [
+        (libc::SYS_socket, libc::AF_UNIX, Verdict::Allow),
+        (libc::SYS_socket, libc::AF_INET, EPERM),
+        (libc::SYS_socket, libc::AF_NETLINK, EPERM),
+        (libc::SYS_memfd_create, 0, EPERM),
+        (libc::SYS_shmget, 0, EPERM),
+        (libc::SYS_prlimit64, 0, Verdict::Allow),
+        (libc::SYS_prlimit64, 1, EPERM),
+        (libc::SYS_setpriority, 0, EPERM),
+        (libc::SYS_sync, 0, Verdict::Errno(0)),
+    ] {
+        let args = [first as u64, 0, 0, 0, 0, 0];
+        assert_eq!(run(&filter, AUDIT_ARCH, call as u32, args), expected, "call {call}");
+    }
+}
+
+#[test]
+fn netlink_is_for_jobs_with_the_callers_network() {
+    let filter = compile(Policy { sockets: Sockets::Host, ..OPEN });
+    for (protocol, expected) in [(0, Verdict::Allow), (12, EPERM)] {
+        let args = [16, 3, protocol, 0, 0, 0];
+        assert_eq!(run(&filter, AUDIT_ARCH, libc::SYS_socket as u32, args), expected);
+    }
+}
+
+/// A rule that decides nothing is stale: somebody would read a promise into it.
+#[test]
+fn no_rule_is_stale() {
+    let mut seen = BTreeMap::new();
+    for group in TABLE.iter().chain(LEGACY) {
+        assert!(!group.reason.is_empty() && !group.calls.is_empty());
+        for call in group.calls {
+            let name = call.name();
+            assert!(seen.insert(call.number, group.rule).is_none(), "{name} is listed twice");
+            assert!(call.number < FIRST_UNKNOWN, "{name} is both decided and unknown");
+        }
+    }
+    for exception in EXCEPTIONS {
+        let applying = policies().into_iter().find(|policy| (exception.applies)(*policy));
+        assert!(applying.is_some(), "applies to nobody: {}", exception.group.reason);
+        for call in exception.group.calls {
+            let base = seen.get(&call.number);
+            assert!(base.is_some(), "{} is an exception to nothing", call.name());
+            assert_ne!(base, Some(&exception.group.rule), "{} changes nothing", call.name());
+        }
+    }
+    for policy in policies() {
+        let filter = compile(policy);
+        for (number, rule) in rules(policy) {
+            // With conditions, some arguments must pass and some must not.
+            let verdicts: std::collections::BTreeSet<_> = interesting(rule)
+                .into_iter()
+                .map(|args| format!("{:?}", run(&filter, AUDIT_ARCH, number, args)))
+                .collect();
+            let expected = if matches!(rule, Rule::AllowIf(_)) { 2 } else { 1 };
+            assert_eq!(verdicts.len(), expected, "call {number} under {policy:?}: {verdicts:?}");
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn every_number_is_decided() {
+    let rules = rules(OPEN);
+    for number in 0..FIRST_UNKNOWN {
+        let unused = table::UNUSED.contains(&number);
+        assert_ne!(rules.contains_key(&number), unused, "call {number}");
+    }
+}
