@@ -19,7 +19,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run one program.
     Run(Box<RunArgs>),
-    /// Show what this host can enforce; exit 1 when the default job would be refused.
+    /// Show what a backend enforces, by attacking it; exit 1 when an attack on a layer that it
+    /// claims succeeds, or the default job would be refused.
     Doctor(DoctorArgs),
 }
 
@@ -137,6 +138,10 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DoctorArgs {
+    /// What to examine.
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) backend: Backend,
+
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
     };
     let code = match args.command {
         Command::Run(args) => run::run(*args).await,
-        Command::Doctor(args) => doctor::doctor(args.json).await,
+        Command::Doctor(args) => doctor::doctor(args.backend, args.json).await,
     };
     ExitCode::from(code)
 }

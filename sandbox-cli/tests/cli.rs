@@ -49,7 +49,8 @@ fn exit_statuses_tell_the_ends_apart() {
         (vec!["--cpu-time", "200ms"], 124, "CPU-time"),
     ] {
         let code = match status {
-            137 => "tail /dev/zero",
+            // The shell would say that a child of its was killed.
+            137 => "exec tail /dev/zero",
             _ if line == "CPU-time" => "while :; do :; done",
             _ => "sleep 9",
         };

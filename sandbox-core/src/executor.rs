@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::{self, Stream, StreamExt};
 
+use crate::verify::{self, Verification};
 use crate::{Capabilities, Error, ErrorKind, Execution, Job, Outcome, Result};
 
 /// Runs jobs. One trait for every backend and every wrapper; see [`ExecutorExt`] for the calls
@@ -74,6 +75,16 @@ pub trait ExecutorExt: Executor {
     /// As for [`Executor::start`].
     async fn run(&self, job: Job) -> Result<Outcome> {
         self.start(job).await?.outcome().await
+    }
+
+    /// Attacks the sandbox with real attacks, as jobs, and says what became of each: of those on
+    /// layers that the executor claims, and of those on layers that it does not.
+    ///
+    /// Takes under two seconds locally. Needs the runtime `python`; without it nothing is tried,
+    /// and nothing shown. Meanwhile the caller listens on loopback, holds a file in its folder for
+    /// temporary files and leaves a descriptor of it open to what it executes, for attacks to find.
+    async fn verify(&self) -> Verification {
+        verify::verify(self).await
     }
 
     /// Runs many jobs, at most `concurrency` at once, and yields each outcome with the job's

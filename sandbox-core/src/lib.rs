@@ -46,6 +46,7 @@ mod pattern;
 pub mod remote;
 mod retry;
 mod runtime;
+mod verify;
 pub mod wire;
 
 pub use artifact::{Artifact, ArtifactContent};
@@ -67,3 +68,4 @@ pub use path::RelPath;
 pub use pattern::Pattern;
 pub use retry::Retry;
 pub use runtime::{Runtime, unknown_runtime};
+pub use verify::{Attempt, Verdict, Verification};
