@@ -46,6 +46,9 @@ impl Parent {
         if self.memory && self.version == 1 {
             settings.push(set("memory.limit_in_bytes", &memory, false));
             settings.push(set("memory.memsw.limit_in_bytes", &memory, true));
+            // v1 counts network buffers, and limits them, apart from the rest.
+            let buffers = (limits.memory.as_u64() / 4).to_string();
+            settings.push(set("memory.kmem.tcp.limit_in_bytes", &buffers, true));
         } else if self.memory {
             settings.push(set("memory.max", &memory, false));
             settings.push(set("memory.swap.max", "0", true));
