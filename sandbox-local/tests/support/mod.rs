@@ -42,6 +42,14 @@ pub(crate) fn in_a_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     }
 }
 
+/// Runs Python without a sandbox, as a control; returns what it printed. For what is harmless.
+pub(crate) fn outside(code: &str) -> String {
+    let output = std::process::Command::new("/usr/bin/python3").args(["-c", code]).output();
+    let output = output.expect("python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Where clouds have the service that hands out credentials.
 pub(crate) const METADATA: &str = "169.254.169.254";
 

@@ -1,11 +1,9 @@
 //! Nothing survives a job.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{alive, eventually, executor, run, stubborn};
 use sandbox_core::{Event, Executor as _, Job, Termination};
-use support::{alive, eventually, executor, run, stubborn};
 
 #[tokio::test]
 async fn the_tree_is_dead_when_the_job_has_ended() {

@@ -1,12 +1,10 @@
 //! What a job can see and touch. Every denial has a control that succeeds outside.
 
-mod support;
-
 use std::net::TcpListener;
 use std::process::Command;
 
+use crate::support::{executor, python, run};
 use sandbox_core::{ErrorKind, ExecutorExt as _, Job, Layer, LayerState, Network, Termination};
-use support::{executor, python, run};
 
 #[tokio::test]
 async fn a_job_sees_its_own_processes_and_not_its_supervisor() {

@@ -1,13 +1,11 @@
 //! Inputs, workspace and artifacts.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use crate::support::{executor, run};
 use sandbox_core::{ErrorKind, ExecutorExt as _, Job, LimitKind, Size, Termination};
-use support::{executor, run};
 
 #[tokio::test]
 async fn a_large_input_is_streamed_from_its_path() {
