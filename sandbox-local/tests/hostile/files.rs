@@ -240,3 +240,186 @@ async fn a_given_root_file_system_is_the_jobs() {
     let error = builder.build().await.expect_err("a link");
     assert_eq!(error.kind(), ErrorKind::InvalidJob);
 }
+
+#[tokio::test]
+async fn links_lead_nowhere_in_chains_and_through_folders() {
+    let code = r#"
+import os
+os.symlink("/proc/self/environ", "one"); os.symlink("one", "two"); os.symlink("two", "three")
+os.symlink("/", "root"); os.mkdir("d"); os.symlink("..", "d/up"); os.symlink("/proc/self/root/etc", "d/etc")
+os.symlink("self", "self")
+for target in ("/usr/bin/env", "/etc/passwd", "/dev/null"):
+    try: os.link(target, "hard-" + os.path.basename(target)); print("linked", target)
+    except OSError as error: print(error.strerror)
+print(os.path.exists("root/etc/passwd"), os.path.exists("three"))
+"#;
+    let outcome = run(Job::python(code)).await;
+    let text = outcome.stdout.text();
+    assert!(!text.contains("linked") && text.ends_with("True True\n"), "the links work: {text}");
+    assert!(outcome.artifacts.is_empty(), "{:?}", outcome.artifacts);
+    let links = outcome.skipped.iter().filter(|skipped| skipped.reason.contains("symbolic link"));
+    assert_eq!(links.count(), 7, "{:?}", outcome.skipped);
+}
+
+/// What is read is read once, after everybody who could change it is dead.
+#[tokio::test]
+async fn a_file_that_is_swapped_until_the_end_is_one_or_the_other() {
+    let code = r#"
+import os
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        open("new", "w").write("b" * 70000); os.rename("new", "swapped")
+        os.symlink("/etc/passwd", "link"); os.rename("link", "swapped")
+        open("grows", "a").write("x")
+import time; time.sleep(0.2); print(os.path.lexists("swapped"))
+"#;
+    for _ in 0..5 {
+        let outcome = run(Job::python(code)).await;
+        assert_eq!(outcome.stdout.text(), "True\n", "it ran: {}", outcome.stderr.text());
+        for artifact in &outcome.artifacts {
+            // Checks size and digest.
+            let bytes = artifact.bytes().await.expect("what was collected");
+            assert!(bytes.iter().all(|byte| *byte == b'b' || *byte == b'x'), "{artifact:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_are_reported_as_they_are_or_escaped() {
+    let code = r#"
+import os
+names = ["new\nline", "\u202egnp.exe", "caf\u00e9", "cafe\u0301", "-rf", "a b", "x" * 255, "\x1b[2J",
+         "con\x07trol", "%2e%2e", "..hidden", "back\\slash"]
+for name in names: open(name, "w").close()
+for raw in (b"bad\xff", b"\xc3(", b"\x80\x80"): open(raw, "w").close()
+for raw in ("nul\0", "a/../../b"):
+    try: open(raw, "w"); print("made", repr(raw))
+    except (OSError, ValueError): pass
+print(len(os.listdir(".")) - 1)
+"#;
+    let outcome = run(Job::python(code)).await;
+    assert_eq!(outcome.stdout.text(), "15\n", "{}", outcome.stderr.text());
+    let kept: Vec<_> = outcome.artifacts.iter().map(|artifact| artifact.path()).collect();
+    let long = "x".repeat(255);
+    for name in [
+        "new\nline",
+        "\u{202e}gnp.exe",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "-rf",
+        long.as_str(),
+        "..hidden",
+    ] {
+        assert!(kept.contains(&name), "{name:?} in {kept:?}");
+    }
+    let skipped: Vec<_> = outcome.skipped.iter().map(|skipped| skipped.path.as_str()).collect();
+    for name in ["bad\\xff", "\\xc3(", "\\x80\\x80", "back\\slash"] {
+        assert!(skipped.contains(&name), "{name:?} in {skipped:?}");
+    }
+    assert_eq!(kept.len() + skipped.len(), 15, "nothing is lost");
+    let dir = tempfile::tempdir().expect("tempdir");
+    for artifact in &outcome.artifacts {
+        let saved = artifact.save_to(dir.path()).await.expect("saved");
+        assert_eq!(saved.parent(), Some(dir.path()), "{saved:?}");
+    }
+}
+
+/// Paths can be a thousand times as long as usual; what is said about them stays small.
+#[tokio::test]
+async fn what_is_said_about_skipped_files_is_bounded() {
+    let code = r#"
+import os
+for _ in range(40): os.mkdir("d" * 250); os.chdir("d" * 250)
+for n in range(900): os.symlink("x", "l" * 240 + str(n))
+print("made")
+"#;
+    let outcome = run(Job::python(code)).await;
+    assert_eq!(outcome.stdout.text(), "made\n", "{}", outcome.stderr.text());
+    let bytes: usize = outcome.skipped.iter().map(|skipped| skipped.path.len()).sum();
+    assert!(bytes <= 256 << 10, "{bytes} bytes of paths");
+    assert!(outcome.skipped.last().is_some_and(|last| last.reason.contains("more entries")));
+}
+
+#[tokio::test]
+async fn totals_are_capped_and_empty_files_are_files() {
+    let code = "for n in range(6): open(f'f{n}', 'w').write('x' * (n % 2) * (1 << 20))";
+    let outcome = run(Job::python(code).limit(|l| l.artifacts = Size::mib(2))).await;
+    let kept: Vec<_> = outcome.artifacts.iter().map(|a| (a.path(), a.size())).collect();
+    let mib = 1 << 20;
+    assert_eq!(kept, [("f0", 0), ("f1", mib), ("f2", 0), ("f3", mib), ("f4", 0)]);
+    assert_eq!(outcome.skipped[0].path, "f5");
+    assert!(outcome.limits_hit.contains(&LimitKind::Artifacts));
+}
+
+/// Nothing of an archive is unpacked by the sandbox; what a program unpacks meets the limits.
+#[tokio::test]
+async fn archives_are_files_and_bombs_meet_the_disk() {
+    let code = r#"
+import io, os, tarfile, zipfile
+with zipfile.ZipFile("bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
+    bomb.writestr("zeros", b"\0" * (48 << 20))
+print(os.path.getsize("bomb.zip") < 1 << 20)
+try: zipfile.ZipFile("bomb.zip").extractall(); print("unpacked")
+except OSError as error: print(error.strerror)
+os.unlink("zeros")
+with tarfile.open("crafted.tar", "w") as tar:
+    for name, kind, target in (("/tmp/absolute", tarfile.REGTYPE, ""), ("../above", tarfile.REGTYPE, ""),
+                               ("link", tarfile.SYMTYPE, "/etc/passwd"), ("twice", tarfile.REGTYPE, ""),
+                               ("twice", tarfile.REGTYPE, ""), ("Twice", tarfile.REGTYPE, "")):
+        entry = tarfile.TarInfo(name); entry.type = kind; entry.linkname = target
+        tar.addfile(entry, io.BytesIO())
+for member in tarfile.open("crafted.tar"):
+    try: tarfile.open("crafted.tar").extract(member)
+    except OSError: pass
+print(os.path.exists("/tmp/absolute"), os.path.lexists("link"))
+"#;
+    let job = Job::python(code).file("in.zip", b"PK\x03\x04 not really".as_slice());
+    let outcome = run(job.limit(|l| l.workspace = Size::mib(8))).await;
+    assert_eq!(
+        outcome.stdout.text(),
+        "True\nNo space left on device\nTrue True\n",
+        "{}",
+        outcome.stderr.text()
+    );
+    let kept: Vec<_> = outcome.artifacts.iter().map(|artifact| artifact.path()).collect();
+    assert_eq!(kept, ["Twice", "bomb.zip", "crafted.tar", "twice"]);
+    let roomy = run(Job::python(code).limit(|l| l.file_size = Size::mib(64))).await;
+    assert!(roomy.stdout.text().starts_with("True\nunpacked\n"), "the control");
+}
+
+#[tokio::test]
+async fn modes_and_attributes_are_dropped_and_hooks_are_plain_files() {
+    let code = r##"
+import os
+os.makedirs(".git/hooks")
+for path in (".git/hooks/post-checkout", ".bashrc", "tool"):
+    open(path, "w").write("#!/bin/sh\ntouch /tmp/executed\n"); os.chmod(path, 0o6777)
+try: os.setxattr("tool", "user.note", b"kept?")
+except OSError: pass
+print(oct(os.stat("tool").st_mode & 0o7777))
+"##;
+    let outcome = run(Job::python(code)).await;
+    assert_eq!(outcome.stdout.text(), "0o6777\n", "{}", outcome.stderr.text());
+    let dir = tempfile::tempdir().expect("tempdir");
+    assert_eq!(outcome.artifacts.len(), 3);
+    for artifact in &outcome.artifacts {
+        let saved = artifact.save_to(dir.path()).await.expect("saved");
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = fs::metadata(&saved).expect("metadata").mode();
+        assert_eq!(mode & 0o7133, 0, "{saved:?} has mode {mode:o}");
+        let listed = std::process::Command::new("python3")
+            .args(["-c", "import os, sys; print(os.listxattr(sys.argv[1]))"])
+            .arg(&saved)
+            .output()
+            .expect("python3");
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "[]\n");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_program_is_refused_and_an_empty_input_is_not() {
+    assert!(Job::python("").build().is_err() && Job::bash(" \n").build().is_err());
+    let outcome = run(Job::bash("wc -c < empty").file("empty", "")).await;
+    assert_eq!(outcome.stdout.text(), "0\n");
+}

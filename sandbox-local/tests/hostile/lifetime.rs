@@ -71,12 +71,15 @@ async fn a_fork_bomb_meets_its_limit_and_ends() {
     let bomb = "import os\n\
                 count = 0\n\
                 try:\n    \
-                    while True:\n        \
+                    while count < 40:\n        \
                         if os.fork() == 0: os.execv('/bin/sleep', ['sleep', '910007'])\n        \
                         count += 1\n\
-                except OSError as error: print(count, error.errno)\n";
+                except OSError as error: print(count, error.errno)\n\
+                else: print(count)\n";
     let outcome = run(Job::python(bomb).limit(|limits| limits.processes = 20)).await;
     assert_eq!(outcome.stdout.text(), "19 11\n", "{}", outcome.stderr.text());
+    let control = run(Job::python(bomb).limit(|limits| limits.processes = 60)).await;
+    assert_eq!(control.stdout.text(), "40\n", "{}", control.stderr.text());
     assert_eq!(alive("910007"), [0; 0]);
 }
 
@@ -92,4 +95,24 @@ async fn orphans_are_reaped_while_the_job_runs() {
                 print(len([p for p in os.listdir('/proc') if p.isdigit()]))";
     let outcome = run(Job::python(code)).await;
     assert_eq!(outcome.stdout.text(), "2\n", "{}", outcome.stderr.text());
+}
+
+/// The outcome waits for the program, not for the end of its output.
+#[tokio::test]
+async fn a_grandchild_that_holds_the_output_open_holds_nothing_up() {
+    let script = "setsid sleep 910024 & echo started; exit 4";
+    let outcome = run(Job::bash(script).timeout(Duration::from_secs(20))).await;
+    assert_eq!(outcome.termination, Termination::Exited(4), "and not the wall clock");
+    assert_eq!(outcome.stdout.text(), "started\n");
+    assert_eq!(alive("910024"), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_stopped_tree_is_killed_all_the_same() {
+    let script = "sleep 910025 & kill -STOP $!; (sleep 910025 & kill -STOP $!; kill -STOP $BASHPID) & \
+                  echo stopping; kill -STOP $$";
+    let outcome = run(Job::bash(script).timeout(Duration::from_millis(400))).await;
+    assert!(matches!(outcome.termination, Termination::WallTime(_)), "{:?}", outcome.termination);
+    assert_eq!(outcome.stdout.text(), "stopping\n");
+    assert_eq!(alive("910025"), [0; 0]);
 }

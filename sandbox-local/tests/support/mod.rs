@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 use sandbox_core::{ExecutorExt as _, JobBuilder, Outcome};
 use sandbox_local::LocalExecutor;
 
+#[path = "../../../tests/support/network.rs"]
+mod network;
+
+pub(crate) use network::{METADATA, in_a_network};
+
 pub(crate) async fn executor() -> LocalExecutor {
     LocalExecutor::new().await.expect("executor")
 }
@@ -22,26 +27,6 @@ pub(crate) async fn python(code: &str) -> String {
     outcome.stdout.text()
 }
 
-/// Runs `test` where nothing but a loopback is, with a metadata service's address on it: on a
-/// thread with a network namespace of its own, which everything that it starts shares.
-pub(crate) fn in_a_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("unshare; run as root");
-        for arguments in
-            ["link set lo up", "addr add 169.254.169.254 dev lo", "route add default dev lo"]
-        {
-            let arguments: Vec<_> = arguments.split(' ').collect();
-            let status = std::process::Command::new("ip").args(&arguments).status();
-            assert!(status.expect("ip; install iproute2").success(), "ip {arguments:?}");
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("runtime").block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
 /// Runs Python without a sandbox, as a control; returns what it printed. For what is harmless.
 pub(crate) fn outside(code: &str) -> String {
     let output = std::process::Command::new("/usr/bin/python3").args(["-c", code]).output();
@@ -49,9 +34,6 @@ pub(crate) fn outside(code: &str) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
-
-/// Where clouds have the service that hands out credentials.
-pub(crate) const METADATA: &str = "169.254.169.254";
 
 /// Processes on this machine whose command line contains `needle`, but for those that look.
 pub(crate) fn alive(needle: &str) -> Vec<u32> {
