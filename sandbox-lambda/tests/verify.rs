@@ -49,6 +49,8 @@ fn in_the_worst_case_what_is_claimed_holds() {
             Layer::Pid,
             Layer::SupervisorHidden,
             Layer::Network,
+            Layer::Uts,
+            Layer::Capabilities,
             Layer::Seccomp,
             Layer::Landlock,
             Layer::NoNewPrivs,

@@ -20,6 +20,19 @@ use crate::own::Own;
 use crate::user::{Task, tasks};
 use crate::{ipc, wipe};
 
+/// Where images and hosts let everybody write.
+const SHARED: [&str; 7] =
+    ["/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/run/shm", "/var/crash", "/dev/mqueue"];
+
+fn writable_besides(scratch: &Path) -> Vec<&'static str> {
+    let is_elsewhere = |path: &&str| {
+        std::fs::canonicalize(path).is_ok_and(|real| {
+            real != scratch && nix::unistd::access(&real, nix::unistd::AccessFlags::W_OK).is_ok()
+        })
+    };
+    SHARED.into_iter().filter(is_elsewhere).collect()
+}
+
 /// Signals sent before what is still alive counts as left.
 const ROUNDS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -80,6 +93,11 @@ impl Exclusive {
 
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
+    }
+
+    /// Folders that a job can write besides the one that is emptied.
+    pub(crate) fn writable_elsewhere(&self) -> Vec<&'static str> {
+        writable_besides(&self.scratch)
     }
 
     /// Waits for the previous job's end: jobs run one at a time.
@@ -152,5 +170,17 @@ impl Exclusive {
     pub(crate) fn sweep(&self) -> std::result::Result<(), String> {
         self.end_processes()?;
         self.wipe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_folder_that_is_emptied_may_be_writable() {
+        let found = writable_besides(Path::new("/tmp"));
+        assert!(found.contains(&"/var/tmp") && !found.contains(&"/tmp"), "{found:?}");
+        assert!(writable_besides(Path::new("/var/tmp")).contains(&"/tmp"));
     }
 }

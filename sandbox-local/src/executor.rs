@@ -150,7 +150,12 @@ impl LocalBuilder {
             parent.processes &= !self.left_out.contains(&Layer::Processes);
         }
         let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
-        let asked = probe::Asked { exclusive: exclusive.is_some(), left_out: &self.left_out };
+        let unswept = exclusive.as_ref().map(Exclusive::writable_elsewhere).unwrap_or_default();
+        let asked = probe::Asked {
+            exclusive: exclusive.is_some(),
+            unswept: &unswept,
+            left_out: &self.left_out,
+        };
         let mut probed = probe::probe(&host, parents, asked, attempt).await?;
         if self.left_out.contains(&Layer::Memory) {
             probed.report.memory_by = "nothing".into();

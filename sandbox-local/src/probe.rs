@@ -133,6 +133,8 @@ pub(crate) struct Probed {
 pub(crate) struct Asked<'a> {
     /// The job's user and folder are there for jobs alone.
     pub(crate) exclusive: bool,
+    /// Folders that such a job can write and nobody empties.
+    pub(crate) unswept: &'a [&'static str],
     /// Layers that the caller does not want.
     pub(crate) left_out: &'a BTreeSet<Layer>,
 }
@@ -198,6 +200,9 @@ where
         // What stands in depends on what was found after that.
         let stand_ins = without_namespaces(&cause, flags);
         findings.splice(0..0, stand_ins);
+        if !asked.unswept.is_empty() {
+            findings.extend([Layer::PrivateTmp, Layer::Cleanup].map(|layer| unswept(layer, asked)));
+        }
     }
     if flags & (flag::NAMESPACES | flag::NO_NEW_PRIVS) == 0 && flags & flag::CAPABILITIES != 0 {
         // The job's own mounts are nosuid; the host's are not.
@@ -316,6 +321,15 @@ fn without_namespaces(cause: &Finding, flags: u64) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn unswept(layer: Layer, asked: Asked<'_>) -> Finding {
+    Finding {
+        layer,
+        step: "look for writable folders".into(),
+        cause: format!("a job can write {}, which nobody empties", asked.unswept.join(" and ")),
+        remedy: "make them read-only in the image, or remove them".into(),
+    }
 }
 
 fn regains_by_exec() -> Finding {

@@ -10,6 +10,7 @@ use sandbox_local::LocalExecutor;
 #[path = "../../../tests/support/network.rs"]
 mod network;
 
+#[allow(unused_imports, reason = "each test binary uses some of it")]
 pub(crate) use network::{METADATA, in_a_network};
 
 pub(crate) async fn executor() -> LocalExecutor {
