@@ -153,10 +153,101 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn size(text: &str) -> Result<ByteSize, String> {
-    text.parse().map_err(|_| "not a size; give a number and a unit, such as 256MiB".to_owned())
+    let size: Result<ByteSize, _> = text.parse();
+    match size {
+        // The parser cuts what does not fit into 64 bits.
+        Ok(ByteSize(u64::MAX)) => Err("more than anything can have; give a smaller size".into()),
+        Ok(size) => Ok(size),
+        Err(_) => Err("not a size; give a number and a unit, such as 256MiB".into()),
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What tests of this module have found.
+    #[test]
+    fn odd_sizes_and_times_are_refused_or_exact() {
+        for bad in [
+            "",
+            "-1",
+            "-1MiB",
+            "NaN",
+            "inf",
+            "1e99",
+            "99999999999TiB",
+            "18446744073709551616",
+            "18446744073709551615",
+            "1 2",
+            "1MiBx",
+            "MiB",
+            "0x10",
+            "1,5MiB",
+            "\u{661}MiB",
+        ] {
+            assert!(size(bad).is_err(), "{bad:?} became {:?}", size(bad));
+        }
+        for (good, bytes) in [
+            ("0", 0),
+            ("1", 1),
+            ("1.5KiB", 1536),
+            ("256MiB", 256 << 20),
+            ("1 GiB", 1 << 30),
+            ("10kB", 10_000),
+        ] {
+            assert_eq!(size(good), Ok(ByteSize(bytes)), "{good}");
+        }
+        for bad in [
+            "",
+            "-1s",
+            "1",
+            "NaN",
+            "s",
+            "1e3s",
+            "99999999999999999999s",
+            "18446744073710ms",
+            "5 parsecs",
+        ] {
+            assert!(time(bad).is_err(), "{bad:?} became {:?}", time(bad));
+        }
+        for (good, ms) in
+            [("0s", 0), ("500ms", 500), ("1.5s", 1500), ("1m 30s", 90_000), ("2h", 7_200_000)]
+        {
+            assert_eq!(time(good), Ok(Duration::from_millis(ms)), "{good}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_any_kind_is_an_answer(text in any::<String>()) {
+            let _ = (size(&text), time(&text), variable(&text));
+        }
+
+        #[test]
+        fn text_that_is_almost_right_is_an_answer(text in r"[-+]?[0-9]{0,25}\.?[0-9]{0,5} ?[a-zA-Z]{0,4}") {
+            let _ = (size(&text), time(&text));
+        }
+
+        #[test]
+        fn a_number_of_mebibytes_is_that_number(number in 0u64..1 << 43) {
+            let expected = number.checked_mul(1 << 20).filter(|bytes| *bytes < 1 << 53);
+            // Beyond, a float is not exact; a size is never larger than what was written.
+            if let Some(bytes) = expected {
+                prop_assert_eq!(size(&format!("{number}MiB")), Ok(ByteSize(bytes)));
+            }
+        }
+
+        #[test]
+        fn a_number_of_milliseconds_is_that_number(number in 0u64..1 << 44) {
+            prop_assert_eq!(time(&format!("{number}ms")), Ok(Duration::from_millis(number)));
+        }
+    }
 }
