@@ -90,16 +90,16 @@ pub(crate) fn name(number: u64) -> String {
 }
 
 /// Removes a job's cgroups after its helper died without doing so. Its processes may still be
-/// dying. Blocks for that long.
+/// dying. Blocks for that long, but not for more than some seconds.
 pub(crate) fn remove(parents: &[Parent], name: &str) {
     for parent in parents {
         let path = parent.path.join(name);
-        for _ in 0..100 {
+        for _ in 0..1000 {
             let _ = fs::remove_dir(&path);
             if !path.exists() {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

@@ -6,8 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -84,22 +83,36 @@ impl Control {
     }
 }
 
+/// The descriptors in a control message. Read here, because `nix` hands out none of those that have
+/// come when others have not, and nobody would close them.
+fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
+    // struct cmsghdr: length (with the header), level, type; then the descriptors.
+    const HEADER: usize = 16;
+    let word = |at: usize| control.get(at..at + 4).and_then(|word| word.try_into().ok());
+    let number = |at: usize| word(at).map(i32::from_ne_bytes);
+    let length = control.first_chunk::<8>().map_or(0, |length| u64::from_ne_bytes(*length));
+    if number(8) != Some(libc::SOL_SOCKET) || number(12) != Some(libc::SCM_RIGHTS) {
+        return Vec::new();
+    }
+    let end = usize::try_from(length).unwrap_or(0).min(control.len());
+    (HEADER..end).step_by(4).filter_map(number).map(fd::received).collect()
+}
+
 fn receive_now(socket: &OwnedFd) -> nix::Result<Option<Message>> {
     let mut frame = [0u8; MESSAGE_WORDS * 8];
     // Room for more than is ever sent: the kernel drops what does not fit, padding included.
     let mut space = cmsg_space!([RawFd; 8]);
-    let (length, mut fds) = {
+    let (length, cut) = {
         let mut iov = [IoSliceMut::new(&mut frame)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-        let mut fds = Vec::new();
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(received) = control {
-                fds.extend(received);
-            }
-        }
-        (message.bytes, fds.into_iter().map(fd::received))
+        (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC))
     };
+    let mut fds = descriptors(&space).into_iter();
+    if cut {
+        // This process may not have as many descriptors as came; those that it has are closed here.
+        return Err(Errno::EMFILE);
+    }
     if length != frame.len() {
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -56,6 +57,7 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
+        reap_orphans();
         Ok(Process { child: Some(child), folder: None })
     }
 }
@@ -96,15 +98,40 @@ impl Process {
 impl Drop for Process {
     /// The control socket is dropped before this, which tells the helper to kill its job.
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(child) = self.child.take() {
             // A thread of its own: the runtime may be shutting down, and must not wait here.
             let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
-            let folder = self.folder.take();
-            let _ = reaper.spawn(move || {
-                wait_or_kill(&mut child);
-                drop(folder);
+            let orphan = Arc::new(Mutex::new(Some((child, self.folder.take()))));
+            let handed_over = Arc::clone(&orphan);
+            let reaping = reaper.spawn(move || {
+                if let Some((mut child, folder)) = take(&handed_over) {
+                    wait_or_kill(&mut child);
+                    drop(folder);
+                }
             });
+            if reaping.is_err()
+                && let Some(orphan) = take(&orphan)
+                && let Ok(mut orphans) = ORPHANS.lock()
+            {
+                orphans.push(orphan);
+            }
         }
+    }
+}
+
+type Orphan = (Child, Option<HostFolder>);
+
+/// Helpers for which the host had no thread that could wait: the next start does.
+static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
+
+fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().ok()?.take()
+}
+
+/// Waits for those that have ended, and holds up nobody for the rest.
+fn reap_orphans() {
+    if let Ok(mut orphans) = ORPHANS.try_lock() {
+        orphans.retain_mut(|(child, _)| matches!(child.try_wait(), Ok(None)));
     }
 }
 

@@ -33,16 +33,18 @@ pub(crate) fn open(files: &BTreeMap<RelPath, Content>) -> Result<Vec<(RelPath, S
             .map(|file| Source::File(file, from.display().to_string()))
             .map_err(|error| {
                 let message = format!("cannot read {} for {path}: {error}", from.display());
-                // Too many open files say nothing about this one.
-                let exhausted = matches!(
-                    error.raw_os_error(),
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
-                );
-                let kind = if exhausted { ErrorKind::HostExhausted } else { ErrorKind::Input };
-                Error::new(kind, "read input", message).with_source(error)
+                Error::new(kind_of(&error), "read input", message).with_source(error)
             }),
     };
     files.iter().map(|(path, content)| Ok((path.clone(), source(path, content)?))).collect()
+}
+
+/// Whose fault an error is: too many open files say nothing about this one.
+pub(crate) fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => ErrorKind::HostExhausted,
+        _ => ErrorKind::Input,
+    }
 }
 
 fn open_regular(path: &Path) -> io::Result<File> {
@@ -110,7 +112,7 @@ fn place_one(
                 .to_owned(),
             _ => error.to_string(),
         };
-        Error::new(ErrorKind::Input, "place input", format!("{path}: {why}")).with_source(error)
+        Error::new(kind_of(&error), "place input", format!("{path}: {why}")).with_source(error)
     };
     let give = |name: &str| match owner {
         None => Ok(()),

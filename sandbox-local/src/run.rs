@@ -68,8 +68,12 @@ pub(crate) async fn start(
                 Content::Path(path) => path.display().to_string(),
                 Content::Bytes(_) => "the given bytes".to_owned(),
             };
-            Error::new(ErrorKind::Input, "open stdin", format!("cannot read {name}: {error}"))
-                .with_source(error)
+            Error::new(
+                inputs::kind_of(&error),
+                "open stdin",
+                format!("cannot read {name}: {error}"),
+            )
+            .with_source(error)
         })?),
     };
     if let (Some(interpreter), Program::Source { code, .. }) = (&interpreter, &job.program) {
@@ -201,6 +205,10 @@ impl Setup<'_> {
                 self.remove_groups().await?;
                 let message = "the helper died during set-up; it may have been killed";
                 Err(Error::new(ErrorKind::Lost, "start job", message).with_retryable(true))
+            }
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::EMFILE) => {
+                let message = "this process may not open more files; raise its limit (ulimit -n)";
+                Err(Error::new(ErrorKind::HostExhausted, "start job", message).with_source(error))
             }
             Ok(Err(error)) => {
                 Err(Error::new(ErrorKind::Lost, "start job", error.to_string()).with_source(error))
