@@ -2,7 +2,8 @@
 
 use core::ffi::CStr;
 
-use crate::protocol::Stage;
+use crate::plan::Plan;
+use crate::protocol::{Stage, flag};
 use crate::sys::{self, Fd, Fork};
 use crate::{At, Failure, root};
 
@@ -19,18 +20,20 @@ const SIGCHLD_MASK: u64 = 1 << 16;
 pub struct Init {
     pub pid: i32,
     pub pidfd: Fd,
-    /// Carries one byte when `/proc` is mounted, 0 or the error number, and reaches end-of-file
-    /// when PID 1 is out of the job's reach and ready to reap.
+    /// Carries two bytes, of mounting `/proc` and of being tied to the supervisor, each 0 or the
+    /// error number, and reaches end-of-file when PID 1 is out of the job's reach and ready to reap.
     pub ready: Fd,
 }
 
 impl Init {
-    /// Waits until PID 1 has mounted `/proc`, which only a process of the namespace can.
-    pub fn await_proc(&self) -> Result<(), Failure> {
-        let mut byte = [0u8; 1];
-        match sys::read(self.ready, &mut byte).at(Stage::Init)? {
-            1 if byte[0] == 0 => Ok(()),
-            1 => Err(i32::from(byte[0])).at(Stage::Proc),
+    /// Waits until PID 1 has mounted `/proc`, which only a process of the namespace can, and dies
+    /// with this process, where the plan wants that.
+    pub fn await_proc(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut bytes = [0u8; 2];
+        match (sys::read(self.ready, &mut bytes).at(Stage::Init)?, bytes) {
+            (2, [0, tied]) if tied == 0 || !plan.has(flag::TIED) => Ok(()),
+            (2, [0, errno]) => Err(i32::from(errno)).at(Stage::Tie),
+            (2, [errno, _]) => Err(i32::from(errno)).at(Stage::Proc),
             // It died without a word.
             _ => Err(sys::EAGAIN).at(Stage::Init),
         }
@@ -57,8 +60,8 @@ pub fn start(program: Fd, root: Fd, uid: u64, gid: u64) -> Result<Init, Failure>
             let dropped = sys::setresgid(gid).and_then(|_| sys::setresuid(uid));
             // After the change of ids, which would clear it. The supervisor may have died
             // before this line: then nobody reads the pipe, and the write fails.
-            let _ = sys::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if dropped.is_err() || sys::write(0, &[mounted as u8]).is_err() {
+            let tied = sys::prctl(PR_SET_PDEATHSIG, SIGKILL).err().unwrap_or(0);
+            if dropped.is_err() || sys::write(0, &[mounted as u8, tied as u8]).is_err() {
                 sys::exit(1);
             }
             sys::exec_fd(program, c"init", ARGUMENT);

@@ -220,9 +220,9 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
         sys::setgroups_empty().at(Stage::SetIds)?;
         sys::setresgid(plan.job_gid).at(Stage::SetIds)?;
         sys::setresuid(plan.job_uid).at(Stage::SetIds)?;
-        // The change of ids made /proc/self root's; the id map is written through it. Exec
-        // settles the flag anew.
-        sys::prctl(PR_SET_DUMPABLE, 1).at(Stage::SetIds)?;
+        // The change of ids made /proc/self root's; the id map is written through it, and fails
+        // where this is refused. Exec settles the flag anew.
+        let _ = sys::prctl(PR_SET_DUMPABLE, 1);
     }
     if inner {
         namespaces::enter_inner(plan)?;

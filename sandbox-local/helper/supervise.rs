@@ -40,7 +40,7 @@ pub fn run() -> Result<(), Failure> {
             let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
             let job = job.insert(job::start(&plan, &groups, stdio, Some(init.ready))?);
             let workspace = root::build(&plan, root)?;
-            init.await_proc()?;
+            init.await_proc(&plan)?;
             root::enter(root)?;
             job.root.open();
             sys::close(init.ready);

@@ -89,17 +89,30 @@ pub(crate) fn name(number: u64) -> String {
     format!("{PREFIX}{}-{number}", std::process::id())
 }
 
-/// Removes a job's cgroups after its helper died without doing so. Its processes may still be
-/// dying. Blocks for that long, but not for more than some seconds.
-pub(crate) fn remove(parents: &[Parent], name: &str) {
-    for parent in parents {
-        let path = parent.path.join(name);
-        for _ in 0..1000 {
-            let _ = fs::remove_dir(&path);
-            if !path.exists() {
-                break;
+/// The cgroups that a helper makes for a job.
+#[derive(Clone, Debug)]
+pub(crate) struct JobGroups {
+    parents: Vec<Parent>,
+    name: String,
+}
+
+impl JobGroups {
+    pub(crate) fn new(parents: &[Parent], name: String) -> Self {
+        Self { parents: parents.to_vec(), name }
+    }
+
+    /// Removes them after the helper died without doing so. Processes of the job may still be
+    /// dying; blocks for that long, but not for more than some seconds.
+    pub(crate) fn remove(&self) {
+        for parent in &self.parents {
+            let path = parent.path.join(&self.name);
+            for _ in 0..1000 {
+                let _ = fs::remove_dir(&path);
+                if !path.exists() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

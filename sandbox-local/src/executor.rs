@@ -256,7 +256,7 @@ impl LocalExecutor {
 fn check_left_out(layers: &BTreeSet<Layer>) -> Result<()> {
     let can = |layer: &Layer| {
         matches!(layer, Layer::Rlimits | Layer::Memory | Layer::Processes | Layer::Disk)
-            || probe::OPTIONAL.iter().any(|(optional, _)| optional == layer)
+            || (*layer != Layer::Cleanup && probe::OPTIONAL.iter().any(|(one, _)| one == layer))
     };
     match layers.iter().find(|layer| !can(layer)) {
         None => Ok(()),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use sandbox_core::{Error, ErrorKind, Layer};
 
+use crate::cgroup::JobGroups;
 use crate::folder::HostFolder;
 use crate::memfd::{self, Kind, errno_of};
 
@@ -49,7 +50,7 @@ impl Helper {
     ///
     /// Nothing of this call depends on the application's size: without a hook before the exec
     /// the standard library uses `posix_spawn`, which shares memory until the exec.
-    pub(crate) fn spawn(&self, control: OwnedFd) -> io::Result<Process> {
+    pub(crate) fn spawn(&self, control: OwnedFd, groups: JobGroups) -> io::Result<Process> {
         let child = Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
             .arg0("sandbox-supervisor")
             .env_clear()
@@ -58,16 +59,31 @@ impl Helper {
             .stderr(Stdio::null())
             .spawn()?;
         reap_orphans();
-        Ok(Process { child: Some(child), folder: None })
+        Ok(Process { running: Some(Running { child, groups }), folder: None })
     }
 }
 
 /// A helper process that is reaped for certain.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Option<Child>,
+    running: Option<Running>,
     /// Removed after the helper has ended, and with it the job.
     folder: Option<HostFolder>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    groups: JobGroups,
+}
+
+impl Running {
+    /// Waits for the helper, which removes what it has made, unless it was killed.
+    fn end(mut self) {
+        if wait_or_kill(&mut self.child) {
+            self.groups.remove();
+        }
+    }
 }
 
 impl Process {
@@ -79,9 +95,9 @@ impl Process {
     /// Waits for a helper that has said its last word, or whose control socket is closed: it
     /// ends within milliseconds. Kills it when it does not.
     pub(crate) async fn reap(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(running) = self.running.take() {
             // A runtime that is shutting down leaves the wait to its blocking threads.
-            let _ = tokio::task::spawn_blocking(move || wait_or_kill(&mut child)).await;
+            let _ = tokio::task::spawn_blocking(move || running.end()).await;
         }
     }
 
@@ -98,14 +114,14 @@ impl Process {
 impl Drop for Process {
     /// The control socket is dropped before this, which tells the helper to kill its job.
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
+        if let Some(running) = self.running.take() {
             // A thread of its own: the runtime may be shutting down, and must not wait here.
             let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
-            let orphan = Arc::new(Mutex::new(Some((child, self.folder.take()))));
+            let orphan = Arc::new(Mutex::new(Some((running, self.folder.take()))));
             let handed_over = Arc::clone(&orphan);
             let reaping = reaper.spawn(move || {
-                if let Some((mut child, folder)) = take(&handed_over) {
-                    wait_or_kill(&mut child);
+                if let Some((running, folder)) = take(&handed_over) {
+                    running.end();
                     drop(folder);
                 }
             });
@@ -119,7 +135,7 @@ impl Drop for Process {
     }
 }
 
-type Orphan = (Child, Option<HostFolder>);
+type Orphan = (Running, Option<HostFolder>);
 
 /// Helpers for which the host had no thread that could wait: the next start does.
 static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
@@ -130,22 +146,32 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
 
 /// Waits for those that have ended, and holds up nobody for the rest.
 fn reap_orphans() {
-    if let Ok(mut orphans) = ORPHANS.try_lock() {
-        orphans.retain_mut(|(child, _)| matches!(child.try_wait(), Ok(None)));
-    }
+    let Ok(mut orphans) = ORPHANS.try_lock() else { return };
+    orphans.retain_mut(|(running, _)| match running.child.try_wait() {
+        Ok(None) => true,
+        ended => {
+            if ended.is_ok_and(|status| status.is_some_and(|status| status.signal().is_some())) {
+                running.groups.remove();
+            }
+            false
+        }
+    });
 }
 
-fn wait_or_kill(child: &mut Child) {
+/// Waits, and kills after some seconds; says whether the helper was killed, by whomever.
+fn wait_or_kill(child: &mut Child) -> bool {
     for round in 0..1000u64 {
         match child.try_wait() {
             // An application that ignores SIGCHLD reaps it elsewhere: that is an error, and fine.
-            Ok(Some(_)) | Err(_) => return,
+            Err(_) => return false,
+            Ok(Some(status)) => return status.signal().is_some(),
             Ok(None) => std::thread::sleep(Duration::from_micros(100 * (1 + round.min(50)))),
         }
     }
     // Killing the helper kills PID 1 of the job's namespace, and with it everything.
     let _ = child.kill();
     let _ = child.wait();
+    true
 }
 
 /// A file that never has a name, in the first folder whose file system allows execution.

@@ -10,7 +10,7 @@ use sandbox_core::{Error, ErrorKind, Layer, Limits, Network, Result};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
-use crate::cgroup::{self, Parent};
+use crate::cgroup::{self, JobGroups, Parent};
 use crate::channel::{self, Control, Message, SetupFailure};
 use crate::folder::HostFolder;
 use crate::helper::{Helper, Process};
@@ -74,7 +74,9 @@ pub(crate) async fn launch(
     fds.extend(parents.iter().map(|parent| parent.dir.as_raw_fd()));
     channel::send_plan(&ours, length, &fds)
         .map_err(|errno| exhausted("send plan")(errno.into()))?;
-    let process = helper.spawn(theirs).map_err(exhausted("spawn helper"))?;
+    let name = plan.cgroups.first().map(|group| group.name.clone()).unwrap_or_default();
+    let groups = JobGroups::new(if name.is_empty() { &[] } else { parents }, name);
+    let process = helper.spawn(theirs, groups).map_err(exhausted("spawn helper"))?;
     let control = Control::new(ours).map_err(exhausted("watch helper"))?;
     Ok((control, process, Streams { stdin, stdout, stderr }))
 }
@@ -113,9 +115,6 @@ pub(crate) async fn trial(
     };
     drop(control);
     process.reap().await;
-    if result.is_err() {
-        cgroup::remove(&parents, &name);
-    }
     result
 }
 

@@ -40,7 +40,7 @@ pub(crate) const DEFAULT_REQUIRED: [Layer; 18] = [
 ];
 
 /// Layers that a set-up can do without, and the switch of each.
-pub(crate) const OPTIONAL: [(Layer, u64); 8] = [
+pub(crate) const OPTIONAL: [(Layer, u64); 9] = [
     (Layer::User, flag::USER),
     (Layer::Network, flag::NET),
     (Layer::Ipc, flag::IPC),
@@ -49,6 +49,7 @@ pub(crate) const OPTIONAL: [(Layer, u64); 8] = [
     (Layer::Seccomp, flag::SECCOMP),
     (Layer::NoNewPrivs, flag::NO_NEW_PRIVS),
     (Layer::Capabilities, flag::CAPABILITIES),
+    (Layer::Cleanup, flag::TIED),
 ];
 
 /// What a process can do to itself, without a namespace.
@@ -196,6 +197,10 @@ where
         }
         findings.push(finding);
     }
+    if let Some(cause) = findings.iter().find(|finding| finding.layer == Layer::Cleanup) {
+        // PID 1 cannot make itself unreadable either.
+        findings.push(Finding { layer: Layer::SupervisorHidden, ..cause.clone() });
+    }
     if let Some(cause) = no_namespaces {
         // What stands in depends on what was found after that.
         let stand_ins = without_namespaces(&cause, flags);
@@ -204,9 +209,13 @@ where
             findings.extend([Layer::PrivateTmp, Layer::Cleanup].map(|layer| unswept(layer, asked)));
         }
     }
-    if flags & (flag::NAMESPACES | flag::NO_NEW_PRIVS) == 0 && flags & flag::CAPABILITIES != 0 {
-        // The job's own mounts are nosuid; the host's are not.
-        findings.push(regains_by_exec());
+    if flags & flag::NAMESPACES == 0 && flags & flag::CAPABILITIES != 0 {
+        if flags & flag::NO_NEW_PRIVS == 0 {
+            // The job's own mounts are nosuid; the host's are not.
+            findings.push(regains_by_exec());
+        } else if flags & flag::PRIVILEGED == 0 {
+            findings.push(keeps_bounding_set());
+        }
     }
     let memory = parents.iter().find(|parent| parent.memory);
     if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
@@ -343,6 +352,18 @@ fn regains_by_exec() -> Finding {
     }
 }
 
+fn keeps_bounding_set() -> Finding {
+    Finding {
+        layer: Layer::Capabilities,
+        step: "drop capabilities".into(),
+        cause:
+            "an ordinary user may not empty the bounding set, which no_new_privs makes useless; \
+                the other sets are empty"
+                .into(),
+        remedy: "run as root, or where user namespaces are allowed".into(),
+    }
+}
+
 fn no_memory_cgroup() -> Finding {
     Finding {
         layer: Layer::Memory,
@@ -363,7 +384,7 @@ fn layer_of(stage: Stage) -> Layer {
         | Stage::NoNestedUser
         | Stage::SetIds => Layer::User,
         Stage::UnsharePid | Stage::Init | Stage::Proc => Layer::Pid,
-        Stage::Subreaper => Layer::Cleanup,
+        Stage::Subreaper | Stage::Tie => Layer::Cleanup,
         Stage::UnshareNet | Stage::Loopback => Layer::Network,
         Stage::UnshareIpc => Layer::Ipc,
         Stage::UnshareUts | Stage::Hostname => Layer::Uts,

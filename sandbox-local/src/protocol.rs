@@ -57,6 +57,7 @@ stages! {
     PivotRoot = "pivot_root",
     RootReadOnly = "make root read-only",
     Init = "start pid 1",
+    Tie = "tie pid 1 to its supervisor",
     Subreaper = "become subreaper",
     Fork = "fork job",
     Stdio = "set up stdio",
@@ -142,6 +143,8 @@ pub mod flag {
     /// Without namespaces: the job's user is the caller's and nobody else's, so every process of
     /// it but the caller and the helper is the job's.
     pub const OWN_USER: u64 = 1 << 14;
+    /// Kill PID 1, and with it the job, when the supervisor dies.
+    pub const TIED: u64 = 1 << 15;
 }
 
 /// Caller to helper: inputs are in place, execute the job.

@@ -125,21 +125,13 @@ pub(crate) async fn start(
 
     let launched = launch(&shared.helper, &plan, &shared.parents, stdin.is_some()).await?;
     let (control, process, streams) = launched;
-    let setup = Setup { shared: &shared, plan: &plan, group: &group };
+    let setup = Setup { shared: &shared, plan: &plan };
     let (sandbox, stamps) = setup.bring_up(control, process, sources, owner, folder).await?;
     let startup = since.elapsed();
 
     let (execution, driver) = Execution::channel();
-    let running = Running {
-        shared: Arc::clone(&shared),
-        job,
-        sandbox,
-        stamps,
-        enforcement,
-        startup,
-        group,
-        turn,
-    };
+    let running =
+        Running { shared: Arc::clone(&shared), job, sandbox, stamps, enforcement, startup, turn };
     tokio::spawn(running.drive(driver, streams, stdin));
     Ok(execution)
 }
@@ -148,7 +140,6 @@ pub(crate) async fn start(
 struct Setup<'a> {
     shared: &'a Shared,
     plan: &'a Plan,
-    group: &'a str,
 }
 
 impl Setup<'_> {
@@ -202,7 +193,6 @@ impl Setup<'_> {
             Ok(Ok(Some(Message::Failed(failure)))) => Err(self.refusal(failure)),
             Ok(Ok(Some(message))) => Ok(message),
             Ok(Ok(None)) => {
-                self.remove_groups().await?;
                 let message = "the helper died during set-up; it may have been killed";
                 Err(Error::new(ErrorKind::Lost, "start job", message).with_retryable(true))
             }
@@ -218,11 +208,6 @@ impl Setup<'_> {
                 Err(Error::new(ErrorKind::Lost, "start job", message).with_retryable(true))
             }
         }
-    }
-
-    async fn remove_groups(&self) -> Result<()> {
-        let (parents, group) = (self.shared.parents.clone(), self.group.to_owned());
-        blocking(move || cgroup::remove(&parents, &group)).await
     }
 
     /// Only the helper's own word says that the program was not executed.
@@ -299,7 +284,6 @@ struct Running {
     stamps: Stamps,
     enforcement: Enforcement,
     startup: Duration,
-    group: String,
     /// Held until nothing of the job is left, where jobs run one at a time.
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -412,8 +396,6 @@ impl Running {
             fd::watch(init)?.readable().await.map(|_| ())
         };
         let gone = timeout(TEARDOWN, gone).await;
-        let (parents, group) = (self.shared.parents.clone(), self.group.clone());
-        let _ = blocking(move || cgroup::remove(&parents, &group)).await;
         let after = match gone {
             _ if ended => "nothing of the job is left alive",
             Ok(Ok(())) => "nothing of the job is left alive",

@@ -6,7 +6,7 @@ for path in ("/root", "/home", "/boot", "/run", "/srv", "/sys", "/var/log", "/mn
         seen.append(path)
     except OSError:
         pass
-for path in ("/etc/shadow", "/etc/machine-id", "/etc/fstab", "/proc/1/root/etc/passwd"):
+for path in ("/etc/shadow", "/etc/machine-id", "/etc/fstab"):
     try:
         open(path, "rb").read(1)
         seen.append(path)
@@ -14,4 +14,4 @@ for path in ("/etc/shadow", "/etc/machine-id", "/etc/fstab", "/proc/1/root/etc/p
         pass
 if seen:
     broke("it can read " + " ".join(seen))
-held("none of 13 places of the host's is there")
+held("none of 12 places of the host's is there")
