@@ -1,0 +1,12 @@
+const fs = require('fs'), os = require('os'), path = require('path');
+fs.mkdirSync('a/b', { recursive: true });
+fs.writeFileSync('a/b/c.txt', 'data');
+fs.cpSync('a', 'd', { recursive: true });
+fs.appendFileSync('d/b/c.txt', '!');
+console.log(fs.readFileSync('d/b/c.txt', 'utf8'), fs.readdirSync('a', { recursive: true }).sort());
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'x-'));
+fs.rmSync(folder, { recursive: true });
+fs.promises.stat('a').then(stat => console.log(stat.isDirectory(), fs.existsSync(folder)));
+const watcher = fs.watch('a', () => {});
+watcher.close();
+console.log(os.cpus().length > 0, os.availableParallelism() > 0, os.EOL === '\n', os.homedir().length > 0);

@@ -1,0 +1,6 @@
+library(ggplot2)
+frame <- data.frame(x = 1:20, y = (1:20) %% 7, g = rep(c("a", "b"), 10))
+plot <- ggplot(frame, aes(x, y, colour = g)) + geom_point() + facet_wrap(~g) + labs(title = "Points")
+ggsave("g.png", plot, width = 4, height = 3, dpi = 72)
+ggsave("g.pdf", plot, width = 4, height = 3)
+cat(file.size("g.png") > 1000, file.exists("g.pdf"), "\n")

@@ -1,0 +1,6 @@
+options(device = function(...) pdf("plots.pdf"))
+demo("graphics", package = "graphics", ask = FALSE, echo = FALSE)
+invisible(dev.off())
+png("p.png"); plot(1:10, main = "points"); invisible(dev.off())
+svg("s.svg"); hist(c(1, 1, 2, 5)); invisible(dev.off())
+cat(file.exists("plots.pdf"), file.size("p.png") > 1000, file.exists("s.svg"), "\n")
