@@ -247,7 +247,7 @@ open("made.txt", "w").write("kept")
 "#;
     let outcome = without_namespaces(&[], &["-c", code]);
     let denied = "PermissionError";
-    let expected = format!("{}done True\n", format!("{denied} ").repeat(6));
+    let expected = format!("{}OSError {denied} done True\n", format!("{denied} ").repeat(4));
     assert_eq!(outcome["stdout"]["text"], expected, "{outcome}");
     assert_eq!(outcome["artifacts"][0]["path"], "made.txt");
     for layer in ["mount_namespace", "pid_namespace", "disk", "cleanup", "supervisor_hidden"] {

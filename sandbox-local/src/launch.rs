@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::resource::Resource;
+use nix::unistd::{Gid, Uid};
 use sandbox_core::{Error, ErrorKind, Layer, Limits, Network, Result};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
@@ -34,11 +35,12 @@ pub(crate) struct Streams {
     pub(crate) stderr: pipe::Receiver,
 }
 
-/// Spawns a helper with a plan and the job's ends of its streams.
+/// Spawns a helper with a plan and the job's ends of its streams, which are given to `owner`.
 pub(crate) async fn launch(
     helper: &Helper,
     plan: &Plan,
     parents: &[Parent],
+    owner: Option<(u32, u32)>,
     with_stdin: bool,
 ) -> Result<(Control, Process, Streams)> {
     let exhausted = |step: &'static str| {
@@ -63,6 +65,13 @@ pub(crate) async fn launch(
     };
     let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
     let (stderr, job_stderr) = pump::output_pipe().map_err(exhausted("open pipe"))?;
+    if let Some((uid, gid)) = owner {
+        // So that it can open /dev/stdout and its kin, which are these by name.
+        for fd in [&job_stdin, &job_stdout, &job_stderr] {
+            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|errno| exhausted("give pipe")(errno.into()))?;
+        }
+    }
     let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
     let (sealed, length) = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
     let mut fds = vec![
@@ -103,7 +112,7 @@ pub(crate) async fn trial(
     }
     let name = format!("{}-probe", cgroup::name(next_probe()));
     limit(&mut plan, host, &parents, &name, &limits, |_| false);
-    let (control, mut process, _streams) = launch(helper, &plan, &parents, false).await?;
+    let (control, mut process, _streams) = launch(helper, &plan, &parents, None, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
     let result = loop {
         match timeout(STARTUP, control.receive()).await {

@@ -15,7 +15,7 @@ use crate::protocol::RootOp;
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// The few entries of `/etc` that programs need and that say nothing about the host's users.
-const ETC: [&str; 12] = [
+const ETC: [&str; 13] = [
     "R",
     "alternatives",
     "fonts",
@@ -27,8 +27,13 @@ const ETC: [&str; 12] = [
     "protocols",
     "services",
     "ssl/certs",
+    "ssl/openssl.cnf",
     "timezone",
 ];
+
+/// Settings of installed interpreters, to which links in `/usr` lead: `/etc/python3.11`,
+/// `/etc/java-17-openjdk`.
+const ETC_OF_INTERPRETERS: [&str; 2] = ["python3", "java-"];
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
@@ -73,6 +78,16 @@ impl Layout {
         for name in ETC {
             layout.take(&Path::new("/etc").join(name), &format!("etc/{name}"));
         }
+        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+            if let Some(name) = entry.file_name().to_str()
+                && ETC_OF_INTERPRETERS.iter().any(|start| name.starts_with(start))
+            {
+                layout.take(&entry.path(), &format!("etc/{name}"));
+            }
+        }
+        // Some programs insist on it.
+        layout.dir("var");
+        layout.add(RootOp::Symlink, "var/tmp", "/tmp".into());
         layout.own_folders();
         layout
     }

@@ -123,7 +123,7 @@ pub(crate) async fn start(
     plan.argv = command.argv;
     plan.env = command.env;
 
-    let launched = launch(&shared.helper, &plan, &shared.parents, stdin.is_some()).await?;
+    let launched = launch(&shared.helper, &plan, &shared.parents, owner, stdin.is_some()).await?;
     let (control, process, streams) = launched;
     let setup = Setup { shared: &shared, plan: &plan };
     let (sandbox, stamps) = setup.bring_up(control, process, sources, owner, folder).await?;

@@ -82,6 +82,7 @@ fn rules(policy: Policy) -> BTreeMap<u32, Rule> {
 }
 
 const EPERM: Verdict = Verdict::Errno(libc::EPERM as u16);
+const EAFNOSUPPORT: Verdict = Verdict::Errno(libc::EAFNOSUPPORT as u16);
 const ENOSYS: Verdict = Verdict::Errno(libc::ENOSYS as u16);
 
 fn refuse() -> Program {
@@ -92,22 +93,28 @@ fn refuse() -> Program {
 fn code(rule: Rule) -> Program {
     match rule {
         Rule::Allow => bpf::ret(Verdict::Allow),
-        Rule::AllowIf(all) => all.iter().rfold(bpf::ret(Verdict::Allow), check),
+        Rule::AllowIf(all) => check_all(all, &refuse()),
+        Rule::SupportIf(all) => check_all(all, &bpf::ret(EAFNOSUPPORT)),
         Rule::Refuse => refuse(),
         Rule::Missing => bpf::ret(ENOSYS),
         Rule::Ignore => bpf::ret(Verdict::Errno(0)),
     }
 }
 
+/// Allows when the arguments fulfil every condition.
+fn check_all(all: &[When], refusal: &Program) -> Program {
+    all.iter().rfold(bpf::ret(Verdict::Allow), |then, when| check(then, when, refusal.clone()))
+}
+
 /// Goes on with `then` when the arguments fulfil the condition.
-fn check(then: Program, when: &When) -> Program {
+fn check(then: Program, when: &When, refusal: Program) -> Program {
     match *when {
-        When::OneOf(index, values) => bpf::if_one_of(index, u32::MAX, values, then, refuse()),
-        When::NoneOf(index, values) => bpf::if_one_of(index, u32::MAX, values, refuse(), then),
-        When::WithoutBits(index, bits) => bpf::if_any_bit(index, bits, refuse(), then),
+        When::OneOf(index, values) => bpf::if_one_of(index, u32::MAX, values, then, refusal),
+        When::NoneOf(index, values) => bpf::if_one_of(index, u32::MAX, values, refusal, then),
+        When::WithoutBits(index, bits) => bpf::if_any_bit(index, bits, refusal, then),
         When::Keyed { key, value, mask, allowed } => {
-            allowed.iter().rfold(refuse(), |other, (wanted, values)| {
-                let fits = bpf::if_one_of(value, mask, values, then.clone(), refuse());
+            allowed.iter().rfold(refusal.clone(), |other, (wanted, values)| {
+                let fits = bpf::if_one_of(value, mask, values, then.clone(), refusal.clone());
                 bpf::if_one_of(key, u32::MAX, &[*wanted], fits, other)
             })
         }

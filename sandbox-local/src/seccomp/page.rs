@@ -19,7 +19,8 @@ counted from 0 and compared in the 32 bits that the kernel reads.
 
 fn page() -> String {
     let mut text = HEAD.to_owned();
-    let allowed = |group: &&Group| matches!(group.rule, Rule::Allow | Rule::AllowIf(_));
+    let allowed =
+        |group: &&Group| matches!(group.rule, Rule::Allow | Rule::AllowIf(_) | Rule::SupportIf(_));
     let all = || TABLE.iter().chain(LEGACY);
     section(&mut text, "Allowed", all().filter(allowed));
     section(&mut text, "Answered without being made", all().filter(|group| !allowed(group)));
@@ -40,14 +41,16 @@ fn section<'a>(text: &mut String, title: &str, groups: impl Iterator<Item = &'a 
 fn rule(rule: Rule) -> String {
     match rule {
         Rule::Allow => "allowed".into(),
-        Rule::AllowIf(all) => {
-            let conditions: Vec<_> = all.iter().map(condition).collect();
-            format!("allowed if {}", conditions.join("; and "))
-        }
+        Rule::AllowIf(all) => format!("allowed if {}", conditions(all)),
+        Rule::SupportIf(all) => format!("allowed if {}; else `EAFNOSUPPORT`", conditions(all)),
         Rule::Refuse => "`EPERM`".into(),
         Rule::Missing => "`ENOSYS`".into(),
         Rule::Ignore => "0, nothing is done".into(),
     }
+}
+
+fn conditions(all: &[When]) -> String {
+    all.iter().map(condition).collect::<Vec<_>>().join("; and ")
 }
 
 fn condition(when: &When) -> String {

@@ -23,6 +23,8 @@ pub(super) enum Rule {
     Allow,
     /// The kernel makes it when its arguments fulfil all of these; else it is refused.
     AllowIf(&'static [When]),
+    /// The same; else it fails with `EAFNOSUPPORT`, as on a kernel that was built without.
+    SupportIf(&'static [When]),
     /// `EPERM`.
     Refuse,
     /// `ENOSYS`, as on a kernel that does not have it: callers fall back to an older call.
@@ -266,7 +268,7 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "unix sockets, and TCP and UDP within the job's own network namespace",
-        rule: Rule::AllowIf(&[
+        rule: Rule::SupportIf(&[
             When::Keyed {
                 key: 0,
                 value: 1,
@@ -488,7 +490,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         group: Group {
             reason: "with the caller's network: netlink's routing family too, for interface lists. \
                      Without, its memory would be nobody's",
-            rule: Rule::AllowIf(&[
+            rule: Rule::SupportIf(&[
                 When::Keyed {
                     key: 0,
                     value: 1,
@@ -520,7 +522,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         group: Group {
             reason: "without a network namespace, a job that is denied the network has unix sockets \
                      only",
-            rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])]),
+            rule: Rule::SupportIf(&[When::OneOf(0, &[UNIX])]),
             calls: calls![SYS_socket],
         },
     },

@@ -25,7 +25,12 @@ pub(super) fn policies() -> Vec<Policy> {
 pub(super) fn expected(rules: &BTreeMap<u32, Rule>, number: u32, args: [u64; 6]) -> Verdict {
     match rules.get(&number) {
         Some(Rule::Allow) => Verdict::Allow,
-        Some(Rule::AllowIf(all)) if all.iter().all(|when| fulfils(when, args)) => Verdict::Allow,
+        Some(Rule::AllowIf(all) | Rule::SupportIf(all))
+            if all.iter().all(|when| fulfils(when, args)) =>
+        {
+            Verdict::Allow
+        }
+        Some(Rule::SupportIf(_)) => EAFNOSUPPORT,
         Some(Rule::Ignore) => Verdict::Errno(0),
         Some(Rule::Missing) => ENOSYS,
         None if (FIRST_UNKNOWN..X32).contains(&number) => ENOSYS,
@@ -48,7 +53,9 @@ fn fulfils(when: &When, args: [u64; 6]) -> bool {
 /// Arguments on both sides of a rule's conditions: each listed value alone and with every other,
 /// its neighbours, and, for all of them, garbage in the bits that the kernel does not read.
 pub(super) fn interesting(rule: Rule) -> Vec<[u64; 6]> {
-    let Rule::AllowIf(all) = rule else { return vec![[0; 6], [u64::MAX; 6]] };
+    let (Rule::AllowIf(all) | Rule::SupportIf(all)) = rule else {
+        return vec![[0; 6], [u64::MAX; 6]];
+    };
     let mut values: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
     for when in all {
         let mut add = |index: u8, listed: &[u32]| {
@@ -143,7 +150,8 @@ fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
             (libc::SYS_personality, [0x0004_0000, 0, 0], false),
         ] {
             let [a, b, c] = args.map(|arg| arg | extra);
-            let expected = if allowed { Verdict::Allow } else { EPERM };
+            let refusal = if call == libc::SYS_socket { EAFNOSUPPORT } else { EPERM };
+            let expected = if allowed { Verdict::Allow } else { refusal };
             let verdict = run(&filter, AUDIT_ARCH, call as u32, [a, b, c, 0, 0, 0]);
             assert_eq!(verdict, expected, "call {call} with {args:x?}");
         }
@@ -156,8 +164,8 @@ fn what_nothing_else_holds_is_refused() {
     let filter = compile(policy);
     for (call, first, expected) in [
         (libc::SYS_socket, libc::AF_UNIX, Verdict::Allow),
-        (libc::SYS_socket, libc::AF_INET, EPERM),
-        (libc::SYS_socket, libc::AF_NETLINK, EPERM),
+        (libc::SYS_socket, libc::AF_INET, EAFNOSUPPORT),
+        (libc::SYS_socket, libc::AF_NETLINK, EAFNOSUPPORT),
         (libc::SYS_memfd_create, 0, EPERM),
         (libc::SYS_shmget, 0, EPERM),
         (libc::SYS_prlimit64, 0, Verdict::Allow),
@@ -173,7 +181,7 @@ fn what_nothing_else_holds_is_refused() {
 #[test]
 fn netlink_is_for_jobs_with_the_callers_network() {
     let filter = compile(Policy { sockets: Sockets::Host, ..OPEN });
-    for (protocol, expected) in [(0, Verdict::Allow), (12, EPERM)] {
+    for (protocol, expected) in [(0, Verdict::Allow), (12, EAFNOSUPPORT)] {
         let args = [16, 3, protocol, 0, 0, 0];
         assert_eq!(run(&filter, AUDIT_ARCH, libc::SYS_socket as u32, args), expected);
     }
@@ -208,7 +216,8 @@ fn no_rule_is_stale() {
                 .into_iter()
                 .map(|args| format!("{:?}", run(&filter, AUDIT_ARCH, number, args)))
                 .collect();
-            let expected = if matches!(rule, Rule::AllowIf(_)) { 2 } else { 1 };
+            let conditional = matches!(rule, Rule::AllowIf(_) | Rule::SupportIf(_));
+            let expected = if conditional { 2 } else { 1 };
             assert_eq!(verdicts.len(), expected, "call {number} under {policy:?}: {verdicts:?}");
         }
     }
