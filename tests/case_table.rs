@@ -31,7 +31,7 @@ fn every_case_has_tests_that_exist() {
         for cell in [local, lambda] {
             let tests: Vec<_> =
                 cell.split('`').skip(1).step_by(2).filter(|t| t.contains("::")).collect();
-            let reason = cell.strip_prefix("- ").is_some_and(|why| why.len() > 5);
+            let reason = cell.strip_prefix("- ").is_some_and(|why| why.len() >= 5);
             assert!(!tests.is_empty() || reason, "{case} is open: {cell:?}");
             for test in tests {
                 let (file, name) = test.split_once("::").expect("file::test");

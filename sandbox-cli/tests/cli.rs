@@ -344,7 +344,7 @@ fn a_host_without_user_namespaces_refuses_with_cause_and_remedy() {
     assert_eq!(weak(&["doctor"]).status.code(), Some(1));
 
     let layers = "user_namespace,mount_namespace,pid_namespace,network_namespace,ipc_namespace,\
-                  uts_namespace,processes,disk,private_tmp,cleanup,supervisor_hidden";
+                  uts_namespace,capabilities,processes,disk,private_tmp,cleanup,supervisor_hidden";
     let output = weak(&["run", "--json", "--allow-degraded", layers, "-c", "print(6 * 7)"]);
     let outcome: Value = serde_json::from_slice(&output.stdout).expect("json");
     assert_eq!(outcome["stdout"]["text"], "42\n", "{outcome}");

@@ -10,6 +10,7 @@ mod canary;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use crate::{
@@ -130,39 +131,52 @@ async fn attempt<E: Executor + ?Sized>(
     attack: &Attack,
     canaries: &Canaries,
 ) -> Result<Found, String> {
-    let build =
-        |script: &str| build(executor, attack, script, canaries).map_err(|error| error.to_string());
+    let build = |script: &str, told: &str| {
+        build(executor, attack, script, canaries, told).map_err(|error| error.to_string())
+    };
     let end = |result: Result<Outcome, Error>| result.map_err(|error| error.to_string());
     let outcome = match attack.steps {
         Steps::Alone(script) => {
-            let outcome = end(run(executor, build(script)?).await)?;
+            let outcome = end(run(executor, build(script, "")?).await)?;
             if let Some(found) = (attack.judge)(&outcome, canaries) {
                 return Ok(found);
             }
             outcome
         }
         Steps::OneAfterTheOther(first, second) => {
-            let outcome = end(run(executor, build(first)?).await)?;
+            let outcome = end(run(executor, build(first, "")?).await)?;
             if let Some(found) = (attack.judge)(&outcome, canaries) {
                 return Ok(found);
             }
-            read(&outcome)?;
-            end(run(executor, build(second)?).await)?
+            read(&outcome, attack)?;
+            end(run(executor, build(second, "")?).await)?
         }
         Steps::Together(first, second) => {
-            let mut running = executor.start(build(first)?).await.map_err(|e| e.to_string())?;
+            let mut running = executor.start(build(first, "")?).await.map_err(|e| e.to_string())?;
+            // The last word that the first says is what the second needs to know.
+            let mut told = String::new();
             while let Some(event) = running.next_event().await {
-                if matches!(event, Event::Stdout(_)) {
+                if let Event::Stdout(bytes) = event {
+                    let said = String::from_utf8_lossy(&bytes).into_owned();
+                    told = said.split_whitespace().last().unwrap_or_default().to_owned();
                     break;
                 }
             }
-            let outcome = end(run(executor, build(second)?).await)?;
-            // The first job takes away what it has left.
-            read(&end(running.outcome().await)?)?;
-            outcome
+            if told.parse::<u32>().is_err() {
+                return read(&end(running.outcome().await)?, attack);
+            }
+            let outcome = end(run(executor, build(second, &told)?).await)?;
+            // It says nothing more while it holds what it has made.
+            let together = running.next_event().now_or_never().is_none();
+            running.cancel_handle().cancel();
+            let _ = running.outcome().await;
+            match read(&outcome, attack)? {
+                Found::Held(_) if !together => return Err("two jobs did not run at once".into()),
+                _ => outcome,
+            }
         }
     };
-    read(&outcome)
+    read(&outcome, attack)
 }
 
 async fn run<E: Executor + ?Sized>(executor: &E, job: Job) -> Result<Outcome, Error> {
@@ -175,11 +189,12 @@ fn build<E: Executor + ?Sized>(
     attack: &Attack,
     script: &str,
     canaries: &Canaries,
+    told: &str,
 ) -> Result<Job, Error> {
     let capabilities = executor.capabilities();
     let limits = Limits { wall: Duration::from_secs(15), ..attack.limits() };
     let job = Job::python(format!("{PRELUDE}\n{script}"))
-        .arg(canaries.facts(&limits))
+        .arg(canaries.facts(&limits, told))
         .label("sandbox.verify", attack.name)
         .network(capabilities.networks.first().copied().unwrap_or(Network::Denied))
         .limits(limits);
@@ -187,8 +202,10 @@ fn build<E: Executor + ?Sized>(
     missing.fold(job, |job: JobBuilder, (layer, _)| job.allow_degraded(layer)).build()
 }
 
-/// Reads what an attack says. A limit that ended it is an answer too, once it has begun.
-fn read(outcome: &Outcome) -> Result<Found, String> {
+/// Reads what an attack says. Once it has begun, the limit that it runs into is an answer too, and
+/// so is the signal of a filter.
+fn read(outcome: &Outcome, attack: &Attack) -> Result<Found, String> {
+    const SIGSYS: i32 = 31;
     let text = outcome.stdout.text();
     let said = |what: &str| text.lines().find_map(|line| line.strip_prefix(what)).map(str::trim);
     if let Some(evidence) = said("broke:") {
@@ -198,14 +215,17 @@ fn read(outcome: &Outcome) -> Result<Found, String> {
         return Ok(Found::Held(evidence.to_owned()));
     }
     let reason = outcome.termination.reason();
-    match (&outcome.termination, said("tried:")) {
-        (Termination::Exited(_) | Termination::Cancelled, _) | (_, None) => {
-            let error = outcome.stderr.text();
-            let last = error.lines().last().unwrap_or_default();
-            Err(format!("the attack did not report: {reason}; {last}"))
-        }
-        (_, Some(_)) => Ok(Found::Held(format!("the job was ended: {reason}"))),
+    let ended_by_layer = match &outcome.termination {
+        Termination::Memory(_) | Termination::Disk(_) => attack.is_tight(),
+        Termination::Signaled(signal) => *signal == SIGSYS,
+        _ => false,
+    };
+    if ended_by_layer && said("tried:").is_some() {
+        return Ok(Found::Held(format!("the job was ended: {reason}")));
     }
+    let error = outcome.stderr.text();
+    let last = error.lines().last().unwrap_or_default();
+    Err(format!("the attack did not report: {reason}; {last}"))
 }
 
 /// Limits that attacks run into.
@@ -246,17 +266,22 @@ mod tests {
 
     #[test]
     fn an_attack_that_says_nothing_is_not_held() {
+        let tight = ATTACKS.iter().find(|attack| attack.is_tight()).expect("one");
         let outcome = |end: Termination, text: &'static str| {
             let mut outcome = Outcome::new(end, crate::Enforcement::none());
             let mut capture = crate::Capture::new(1024);
             capture.push(text.as_bytes());
             outcome.stdout = capture.finish();
-            read(&outcome)
+            read(&outcome, tight)
         };
-        let killed = || Termination::Signaled(9);
-        assert!(outcome(Termination::Exited(0), "tried: it\n").is_err());
-        assert!(outcome(killed(), "").is_err());
-        assert!(matches!(outcome(killed(), "tried: it\n"), Ok(Found::Held(_))));
-        assert!(matches!(outcome(killed(), "tried: it\nbroke: in\n"), Ok(Found::Broke(_))));
+        let size = Size::mib(1);
+        let memory =
+            || Termination::Memory(crate::MemoryEvidence { limit: size, peak: size, oom_kills: 1 });
+        for end in [Termination::Exited(0), Termination::Signaled(9), Termination::Cancelled] {
+            assert!(outcome(end, "tried: it\n").is_err());
+        }
+        assert!(outcome(memory(), "").is_err());
+        assert!(matches!(outcome(memory(), "tried: it\n"), Ok(Found::Held(_))));
+        assert!(matches!(outcome(memory(), "tried: it\nbroke: in\n"), Ok(Found::Broke(_))));
     }
 }

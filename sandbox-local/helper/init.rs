@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use crate::plan::Plan;
 use crate::protocol::{Stage, flag};
 use crate::sys::{self, Fd, Fork};
+use crate::job::{self, Gate};
 use crate::{At, Failure, root};
 
 /// The argument that makes this program PID 1.
@@ -23,6 +24,8 @@ pub struct Init {
     /// Carries two bytes, of mounting `/proc` and of being tied to the supervisor, each 0 or the
     /// error number, and reaches end-of-file when PID 1 is out of the job's reach and ready to reap.
     pub ready: Fd,
+    /// Opened when PID 1 has said all that; it ends without.
+    pub gate: Gate,
 }
 
 impl Init {
@@ -44,22 +47,27 @@ impl Init {
 /// environment.
 pub fn start(program: Fd, root: Fd, uid: u64, gid: u64) -> Result<Init, Failure> {
     let (ready, ready_end) = sys::pipe().at(Stage::Init)?;
+    let (gate_end, gate) = sys::pipe().at(Stage::Init)?;
     match sys::fork(None).at(Stage::Init)? {
         Fork::Parent { pid, pidfd } => {
             sys::close(ready_end);
-            Ok(Init { pid, pidfd, ready })
+            sys::close(gate_end);
+            Ok(Init { pid, pidfd, ready, gate: Gate::new(gate) })
         }
         Fork::Child => {
-            // The write end becomes descriptor 0, the only one that survives the exec; PID 1
-            // closes it itself when it is ready. A failed exec closes it too, but then the
-            // process is dead, which the supervisor sees on its pidfd.
+            sys::close(ready);
+            sys::close(gate);
+            // The write end of one pipe and the read end of the other become descriptors 0 and 1,
+            // which alone survive the exec; PID 1 closes them itself. A failed exec closes them
+            // too, but then the process is dead, which the supervisor sees on its pidfd.
             let mounted = root::mount_proc(root).err().unwrap_or(0);
             let _ = sys::dup3(ready_end, 0);
-            let _ = sys::close_range(1, true);
+            let _ = sys::dup3(gate_end, 1);
+            let _ = sys::close_range(2, true);
             let _ = sys::setgroups_empty();
             let dropped = sys::setresgid(gid).and_then(|_| sys::setresuid(uid));
-            // After the change of ids, which would clear it. The supervisor may have died
-            // before this line: then nobody reads the pipe, and the write fails.
+            // After the change of ids, which would clear it. A supervisor that has died before
+            // this line opens no gate.
             let tied = sys::prctl(PR_SET_PDEATHSIG, SIGKILL).err().unwrap_or(0);
             if dropped.is_err() || sys::write(0, &[mounted as u8, tied as u8]).is_err() {
                 sys::exit(1);
@@ -78,6 +86,10 @@ pub fn run() -> ! {
     let _ = sys::capset_empty();
     sys::sigprocmask(u64::MAX);
     sys::close(0);
+    if job::pass(1).is_err() {
+        sys::exit(1);
+    }
+    sys::close(1);
     loop {
         if sys::wait(0).is_err() {
             sys::sigwait(SIGCHLD_MASK);

@@ -43,6 +43,11 @@ pub struct Job {
 pub struct Gate(Fd);
 
 impl Gate {
+    /// The gate behind the write end of a pipe.
+    pub fn new(write_end: Fd) -> Self {
+        Self(write_end)
+    }
+
     pub fn open(self) {
         let _ = sys::write(self.0, b"1");
         sys::close(self.0);
@@ -72,8 +77,8 @@ pub fn decode(frame: &[u8]) -> Failure {
     Failure { stage, index: word(1), errno: word(2) as i32 }
 }
 
-/// Waits at the child's end of a gate.
-fn pass(gate: Fd) -> sys::Result<()> {
+/// Waits at the child's end of a gate; ends this process when nobody is left to open it.
+pub fn pass(gate: Fd) -> sys::Result<()> {
     loop {
         match sys::read(gate, &mut [0u8; 1]) {
             Ok(0) => sys::exit(1),
@@ -155,7 +160,7 @@ fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), 
         let tied = sys::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if !plan.has(flag::OWN_USER) {
             // The caller of a user's only job finds what is left by the user.
-            tied.at(Stage::SetIds)?;
+            tied.at(Stage::Tie)?;
         }
     }
     // The kernel counts processes per user namespace (Linux 5.14) and bounds a namespace by its
@@ -226,6 +231,9 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
     }
     if inner {
         namespaces::enter_inner(plan)?;
+        drop_bounding_set(plan)?;
+    } else if plan.has(flag::NAMESPACES) && !plan.has(flag::PRIVILEGED) {
+        // With the rights that it has in the user namespace around all the others.
         drop_bounding_set(plan)?;
     }
     Ok(())

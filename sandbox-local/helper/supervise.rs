@@ -41,6 +41,7 @@ pub fn run() -> Result<(), Failure> {
             let job = job.insert(job::start(&plan, &groups, stdio, Some(init.ready))?);
             let workspace = root::build(&plan, root)?;
             init.await_proc(&plan)?;
+            init.gate.open();
             root::enter(root)?;
             job.root.open();
             sys::close(init.ready);
@@ -299,7 +300,14 @@ impl<'a> Supervisor<'a> {
     }
 
     fn cause_of_death(&self) -> u64 {
-        if self.groups.oom_kills() > 0 { cause::MEMORY } else { cause::EXIT }
+        if self.groups.oom_kills() > 0 {
+            cause::MEMORY
+        } else if self.init.is_some() && tree::is_exiting(1) {
+            // Nobody in the namespace can end it, so it was not the program.
+            cause::INIT_DIED
+        } else {
+            cause::EXIT
+        }
     }
 
     /// Looks at the tree's usage.

@@ -89,7 +89,10 @@ macro_rules! call {
         let given = [$($arg as usize),*];
         args[..given.len()].copy_from_slice(&given);
         // SAFETY: each address comes from a reference that outlives the call, with the length of
-        // what it refers to; the rest are numbers that the kernel checks.
+        // what it refers to, and a mutable one where the kernel writes; so do the addresses inside
+        // of what is passed (buffers of a message, a filter's program, strings of an exec). The
+        // rest are numbers that the kernel checks. No call unmaps or remaps memory that this
+        // program refers to: mmap chooses free addresses, and clone copies the address space.
         unsafe { syscall($number, args) }
     }};
 }
@@ -372,12 +375,12 @@ pub fn loopback_up() -> Result<usize> {
     let mut request = [0u8; 40];
     request[..2].copy_from_slice(b"lo");
     request[16..18].copy_from_slice(&0x41u16.to_ne_bytes());
-    let result = call!(nr::IOCTL, socket, 0x8914, request.as_ptr());
+    let result = call!(nr::IOCTL, socket, 0x8914, request.as_mut_ptr());
     close(socket);
     result
 }
 
-/// Maps a file of `length` bytes for the rest of the process's life.
+/// Maps a file of `length` bytes, which the caller has sealed, for the rest of the process's life.
 pub fn map_file(fd: Fd, length: usize) -> Result<&'static [u8]> {
     let address = call!(nr::MMAP, 0, length, 1, 2, fd, 0)?;
     // SAFETY: the kernel returned a private read-only mapping of `length` bytes that is never

@@ -125,6 +125,16 @@ pub fn can_look() -> bool {
     proc.map(sys::close).is_ok()
 }
 
+/// Whether a process is on its way out. What PID 1 takes with it is dead before itself is.
+pub fn is_exiting(pid: u64) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let mut buffer = [0u8; 256];
+    let stat = read_of(pid, b"/stat", &mut buffer);
+    // The flags are field 9, the state is field 3.
+    let flags = after_name(stat).and_then(|mut fields| fields.nth(6)).and_then(parse);
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 fn parent_of(pid: u64) -> u64 {
     let mut buffer = [0u8; 256];
     let stat = read_of(pid, b"/stat", &mut buffer);

@@ -88,6 +88,7 @@ pub(crate) fn if_one_of(
     if mask != u32::MAX {
         program.push(instruction(AND, mask));
     }
+    debug_assert!(values.len() < 256, "a conditional jump reaches 255 instructions");
     // Each test that succeeds jumps over the rest of them; the last leaves for `no`.
     for (index, value) in values.iter().enumerate() {
         let jump_true = (values.len() - index) as u8;

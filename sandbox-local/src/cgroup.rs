@@ -101,19 +101,24 @@ impl JobGroups {
         Self { parents: parents.to_vec(), name }
     }
 
-    /// Removes them after the helper died without doing so. Processes of the job may still be
-    /// dying; blocks for that long, but not for more than some seconds.
+    /// Removes them if the helper died without doing so. Processes of the job may still be dying;
+    /// blocks for that long, but not for more than some seconds.
     pub(crate) fn remove(&self) {
-        for parent in &self.parents {
-            let path = parent.path.join(&self.name);
-            for _ in 0..1000 {
-                let _ = fs::remove_dir(&path);
-                if !path.exists() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
+        for _ in 0..1000 {
+            if self.remove_now() {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Removes what is empty; says whether nothing is left.
+    pub(crate) fn remove_now(&self) -> bool {
+        let gone = |parent: &Parent| {
+            let path = parent.path.join(&self.name);
+            !path.exists() || fs::remove_dir(&path).is_ok() || !path.exists()
+        };
+        self.parents.iter().fold(true, |all, parent| gone(parent) && all)
     }
 }
 

@@ -149,7 +149,8 @@ impl LocalBuilder {
             parent.memory &= !self.left_out.contains(&Layer::Memory);
             parent.processes &= !self.left_out.contains(&Layer::Processes);
         }
-        let attempt = |flags, parents| launch::trial(&host, &helper, &layout, flags, parents);
+        let attempt =
+            |flags, parents| launch::trial(&host, &helper, &layout, &self.left_out, flags, parents);
         let unswept = exclusive.as_ref().map(Exclusive::writable_elsewhere).unwrap_or_default();
         let asked = probe::Asked {
             exclusive: exclusive.is_some(),

@@ -1,5 +1,5 @@
 //! Descriptors, where their owners cannot be expressed in safe code: with `ipc.rs` the library's
-//! only unsafe file (the helper's are `helper/sys.rs` with its folder and `helper/entry.rs`).
+//! only unsafe file outside tests (the helper's are `helper/sys.rs` with its folder and `helper/entry.rs`).
 #![expect(unsafe_code, reason = "ownership and registration of raw descriptors")]
 
 use std::io;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -51,6 +51,7 @@ impl Helper {
     /// Nothing of this call depends on the application's size: without a hook before the exec
     /// the standard library uses `posix_spawn`, which shares memory until the exec.
     pub(crate) fn spawn(&self, control: OwnedFd, groups: JobGroups) -> io::Result<Process> {
+        reap_orphans();
         let child = Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
             .arg0("sandbox-supervisor")
             .env_clear()
@@ -58,8 +59,8 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        reap_orphans();
-        Ok(Process { running: Some(Running { child, groups }), folder: None })
+        let running = Running(Some(Remains { child, groups, folder: None }));
+        Ok(Process { running: Some(running), folder: None })
     }
 }
 
@@ -69,21 +70,6 @@ pub(crate) struct Process {
     running: Option<Running>,
     /// Removed after the helper has ended, and with it the job.
     folder: Option<HostFolder>,
-}
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    groups: JobGroups,
-}
-
-impl Running {
-    /// Waits for the helper, which removes what it has made, unless it was killed.
-    fn end(mut self) {
-        if wait_or_kill(&mut self.child) {
-            self.groups.remove();
-        }
-    }
 }
 
 impl Process {
@@ -96,13 +82,16 @@ impl Process {
     /// ends within milliseconds. Kills it when it does not.
     pub(crate) async fn reap(&mut self) {
         if let Some(running) = self.running.take() {
-            // A runtime that is shutting down leaves the wait to its blocking threads.
+            // A runtime that is shutting down drops this, and what is dropped waits elsewhere.
             let _ = tokio::task::spawn_blocking(move || running.end()).await;
         }
     }
 
     /// Waits for the helper and removes the job's folder.
     pub(crate) async fn discard(mut self) {
+        if let Some(running) = &mut self.running {
+            running.keep(self.folder.take());
+        }
         self.reap().await;
         let folder = self.folder.take();
         if folder.is_some() {
@@ -114,64 +103,94 @@ impl Process {
 impl Drop for Process {
     /// The control socket is dropped before this, which tells the helper to kill its job.
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            // A thread of its own: the runtime may be shutting down, and must not wait here.
-            let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
-            let orphan = Arc::new(Mutex::new(Some((running, self.folder.take()))));
-            let handed_over = Arc::clone(&orphan);
-            let reaping = reaper.spawn(move || {
-                if let Some((running, folder)) = take(&handed_over) {
-                    running.end();
-                    drop(folder);
-                }
-            });
-            if reaping.is_err()
-                && let Some(orphan) = take(&orphan)
-                && let Ok(mut orphans) = ORPHANS.lock()
-            {
-                orphans.push(orphan);
-            }
+        if let Some(running) = &mut self.running {
+            running.keep(self.folder.take());
         }
     }
 }
 
-type Orphan = (Running, Option<HostFolder>);
+/// A helper that was not waited for yet, and what it or its job may leave.
+#[derive(Debug)]
+struct Running(Option<Remains>);
 
-/// Helpers for which the host had no thread that could wait: the next start does.
-static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
+#[derive(Debug)]
+struct Remains {
+    child: Child,
+    groups: JobGroups,
+    folder: Option<HostFolder>,
+}
+
+impl Remains {
+    fn end(mut self) {
+        wait_or_kill(&mut self.child);
+        // Already removed, unless the helper was killed.
+        self.groups.remove();
+        drop(self.folder);
+    }
+}
+
+impl Running {
+    fn keep(&mut self, folder: Option<HostFolder>) {
+        if let Some(remains) = &mut self.0 {
+            remains.folder = folder;
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(remains) = self.0.take() {
+            remains.end();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(remains) = self.0.take() else { return };
+        // A thread of its own: the runtime may be shutting down, and must not wait here.
+        let reaper = std::thread::Builder::new().name("sandbox-reaper".into());
+        let orphan = Arc::new(Mutex::new(Some(remains)));
+        let handed_over = Arc::clone(&orphan);
+        let reaping = reaper.spawn(move || take(&handed_over).into_iter().for_each(Remains::end));
+        if reaping.is_err()
+            && let Some(orphan) = take(&orphan)
+            && let Ok(mut orphans) = ORPHANS.lock()
+        {
+            orphans.push(orphan);
+        }
+    }
+}
+
+/// Helpers for which the host had no thread that could wait: the next start does, before it asks for
+/// a process itself.
+static ORPHANS: Mutex<Vec<Remains>> = Mutex::new(Vec::new());
 
 fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().ok()?.take()
 }
 
-/// Waits for those that have ended, and holds up nobody for the rest.
+/// Waits for those that have ended, and not for the rest.
 fn reap_orphans() {
     let Ok(mut orphans) = ORPHANS.try_lock() else { return };
-    orphans.retain_mut(|(running, _)| match running.child.try_wait() {
+    orphans.retain_mut(|orphan| match orphan.child.try_wait() {
         Ok(None) => true,
-        ended => {
-            if ended.is_ok_and(|status| status.is_some_and(|status| status.signal().is_some())) {
-                running.groups.remove();
-            }
+        _ => {
+            orphan.groups.remove_now();
             false
         }
     });
 }
 
-/// Waits, and kills after some seconds; says whether the helper was killed, by whomever.
-fn wait_or_kill(child: &mut Child) -> bool {
+fn wait_or_kill(child: &mut Child) {
     for round in 0..1000u64 {
         match child.try_wait() {
             // An application that ignores SIGCHLD reaps it elsewhere: that is an error, and fine.
-            Err(_) => return false,
-            Ok(Some(status)) => return status.signal().is_some(),
+            Ok(Some(_)) | Err(_) => return,
             Ok(None) => std::thread::sleep(Duration::from_micros(100 * (1 + round.min(50)))),
         }
     }
     // Killing the helper kills PID 1 of the job's namespace, and with it everything.
     let _ = child.kill();
     let _ = child.wait();
-    true
 }
 
 /// A file that never has a name, in the first folder whose file system allows execution.

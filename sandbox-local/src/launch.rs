@@ -1,5 +1,6 @@
 //! From limits and layers to a plan, and from a plan to a running helper.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
@@ -66,10 +67,10 @@ pub(crate) async fn launch(
     let (stdout, job_stdout) = pump::output_pipe().map_err(exhausted("open pipe"))?;
     let (stderr, job_stderr) = pump::output_pipe().map_err(exhausted("open pipe"))?;
     if let Some((uid, gid)) = owner {
-        // So that it can open /dev/stdout and its kin, which are these by name.
+        // So that it can open /dev/stdout and its kin, which are these by name. An application that
+        // may not give them away has jobs that cannot, and is no less safe.
         for fd in [&job_stdin, &job_stdout, &job_stderr] {
-            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(|errno| exhausted("give pipe")(errno.into()))?;
+            let _ = nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         }
     }
     let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
@@ -95,6 +96,7 @@ pub(crate) async fn trial(
     host: &Host,
     helper: &Helper,
     layout: &Layout,
+    left_out: &BTreeSet<Layer>,
     flags: u64,
     parents: Vec<Parent>,
 ) -> Result<std::result::Result<(), SetupFailure>> {
@@ -104,14 +106,15 @@ pub(crate) async fn trial(
     let namespaces = flags & flag::NAMESPACES != 0;
     let ids = host.job_ids(0, namespaces);
     let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
-    plan.root = layout.for_job(None, Network::Denied, Some(&limits), ids);
+    let disk = (!left_out.contains(&Layer::Disk)).then_some(&limits);
+    plan.root = layout.for_job(None, Network::Denied, disk, ids);
     if !namespaces {
         plan.cwd = "/".into();
         let root = std::mem::take(&mut plan.root);
         landlock::restrict_on_host(&mut plan, &root, Path::new("/proc"));
     }
     let name = format!("{}-probe", cgroup::name(next_probe()));
-    limit(&mut plan, host, &parents, &name, &limits, |_| false);
+    limit(&mut plan, host, &parents, &name, &limits, |layer| left_out.contains(&layer));
     let (control, mut process, _streams) = launch(helper, &plan, &parents, None, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
     let result = loop {
@@ -187,10 +190,10 @@ pub(crate) fn limit(
     };
     plan.rlimits = command::rlimits(limits, watch, spare);
     plan.rlimits.retain(|(resource, _)| {
-        let layer = if *resource == Resource::RLIMIT_NPROC as u64 {
-            Layer::Processes
-        } else {
-            Layer::Rlimits
+        let layer = match *resource {
+            nproc if nproc == Resource::RLIMIT_NPROC as u64 => Layer::Processes,
+            data if data == Resource::RLIMIT_DATA as u64 => Layer::Memory,
+            _ => Layer::Rlimits,
         };
         !leaves_out(layer)
     });

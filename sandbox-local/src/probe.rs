@@ -189,6 +189,13 @@ where
             flags &= WITHOUT_NAMESPACES;
             flags |= if host.changes_ids { flag::PRIVILEGED } else { 0 };
             flags |= if asked.exclusive { flag::OWN_USER } else { 0 };
+            // What was found about namespaces concerns nobody any more.
+            findings.retain(|finding: &Finding| {
+                let of_a_process = |(layer, bit): &(Layer, u64)| {
+                    *layer == finding.layer && bit & WITHOUT_NAMESPACES != 0
+                };
+                finding.layer == Layer::Memory || OPTIONAL.iter().any(of_a_process)
+            });
             no_namespaces = Some(finding);
             continue;
         } else {
@@ -233,6 +240,8 @@ where
         }
     };
     findings.retain(|finding| !asked.left_out.contains(&finding.layer));
+    let mut named = BTreeSet::new();
+    findings.retain(|finding| named.insert(finding.layer));
     let report = ProbeReport {
         enforcement,
         findings,
@@ -246,7 +255,8 @@ where
 
 /// Everything in force except what was found missing.
 fn enforcement(findings: &[Finding]) -> Enforcement {
-    let found: BTreeMap<_, _> = findings.iter().map(|f| (f.layer, f.reason())).collect();
+    // The first of a layer's findings is its cause, here as in a refusal.
+    let found: BTreeMap<_, _> = findings.iter().rev().map(|f| (f.layer, f.reason())).collect();
     let ours = DEFAULT_REQUIRED.into_iter().chain([Layer::Memory]);
     ours.fold(Enforcement::none(), |all, layer| {
         let state = match found.get(&layer) {

@@ -127,7 +127,7 @@ pub mod flag {
     pub const LANDLOCK: u64 = 1 << 6;
     /// Install the seccomp filters.
     pub const SECCOMP: u64 = 1 << 7;
-    /// Wait for [`super::GO`] before the job is executed, while the caller writes input files.
+    /// Wait for [`super::GO`] before the job is executed.
     pub const AWAIT_GO: u64 = 1 << 8;
     /// No memory cgroup: sum the tree's memory and end the job at its limit.
     pub const WATCH_MEMORY: u64 = 1 << 9;
@@ -213,4 +213,6 @@ pub mod cause {
     pub const KILLED: u64 = 4;
     /// The bytes of the workspace and `/tmp`, where no file system of the job's own limits them.
     pub const DISK: u64 = 5;
+    /// Somebody outside killed PID 1, and with it the job.
+    pub const INIT_DIED: u64 = 6;
 }

@@ -94,9 +94,8 @@ pub(crate) async fn start(
         flags &= !flag::NET;
         enforcement = enforcement.with(Layer::Network, LayerState::Off);
     }
-    if !sources.is_empty() {
-        flags |= flag::AWAIT_GO;
-    }
+    // Until then the program has certainly not run, whatever goes wrong.
+    flags |= flag::AWAIT_GO;
     let namespaces = flags & flag::NAMESPACES != 0;
     let ids = shared.host.job_ids(number, namespaces);
     let owner = shared.host.owner_of(ids, namespaces);
@@ -152,24 +151,27 @@ impl Setup<'_> {
         owner: Option<(u32, u32)>,
         folder: Option<HostFolder>,
     ) -> Result<(Sandbox, Stamps)> {
-        let (workspace, init) = match &folder {
-            Some(folder) => {
-                let workspace = folder.open_workspace().map_err(|error| {
-                    Error::new(ErrorKind::HostExhausted, "open workspace", error.to_string())
-                })?;
-                (workspace, None)
+        let workspace = folder.as_ref().map(HostFolder::open_workspace);
+        process.keep(folder);
+        let ready = match workspace {
+            Some(Ok(workspace)) => Ok((workspace, None)),
+            Some(Err(error)) => {
+                Err(Error::new(ErrorKind::HostExhausted, "open workspace", error.to_string()))
             }
             None => match self.next(&control).await {
-                Ok(Message::Ready { workspace, init }) => (workspace, Some(init)),
-                Ok(other) => return Err(self.unexpected(&other)),
-                Err(error) => {
-                    drop(control);
-                    process.discard().await;
-                    return Err(error);
-                }
+                Ok(Message::Ready { workspace, init }) => Ok((workspace, Some(init))),
+                Ok(other) => Err(self.unexpected(&other)),
+                Err(error) => Err(error),
             },
         };
-        process.keep(folder);
+        let (workspace, init) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                drop(control);
+                process.discard().await;
+                return Err(error);
+            }
+        };
         let sandbox = Sandbox { control, process, workspace, init };
         let stamps = if sources.is_empty() {
             Stamps::new()
@@ -177,10 +179,9 @@ impl Setup<'_> {
             let folder = sandbox.workspace.try_clone().map_err(|error| {
                 Error::new(ErrorKind::HostExhausted, "place inputs", error.to_string())
             })?;
-            let stamps = blocking(move || inputs::place(&folder, sources, owner)).await??;
-            sandbox.control.tell(GO);
-            stamps
+            blocking(move || inputs::place(&folder, sources, owner)).await??
         };
+        sandbox.control.tell(GO);
         // From here on the program may be executed before the helper says so.
         match self.next(&sandbox.control).await.map_err(Self::uncertain)? {
             Message::Started => Ok((sandbox, stamps)),
@@ -348,7 +349,17 @@ impl Running {
             tokio::select! {
                 message = self.sandbox.control.receive() => match message {
                     Ok(Some(Message::Finished(words))) => {
-                        return Ok((Report(words), ended_by_output));
+                        let report = Report(words);
+                        return match report.init_died() {
+                            false => Ok((report, ended_by_output)),
+                            true => Err(Error::new(
+                                ErrorKind::Lost,
+                                "supervise job",
+                                "the sandbox's first process was killed from outside; nothing of \
+                                 the job is left alive",
+                            )
+                            .with_may_have_run()),
+                        };
                     }
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => return Err(self.lost().await),

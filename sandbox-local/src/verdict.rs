@@ -47,6 +47,11 @@ impl Report {
         Duration::from_nanos(ns)
     }
 
+    /// Whether the job was ended from outside of it, by nobody who may.
+    pub(crate) fn init_died(&self) -> bool {
+        self.0[report::CAUSE] == cause::INIT_DIED
+    }
+
     pub(crate) fn cgroup_left(&self) -> bool {
         self.0[report::CGROUP_LEFT] != 0
     }

@@ -58,7 +58,11 @@ fn main() {
         let trial = Trial::test(name, move || all_cases_without(&taken));
         trials.push(trial.with_ignored_flag(!as_root));
     }
-    libtest_mimic::run(&args, trials).exit();
+    let conclusion = libtest_mimic::run(&args, trials);
+    if let Some(folder) = COPY.get() {
+        let _ = fs::remove_dir_all(folder.path());
+    }
+    conclusion.exit();
 }
 
 /// An executor whose jobs accept whatever is missing.
@@ -129,9 +133,10 @@ fn as_nobody(test: &str) -> Result<(), Failed> {
     }
 }
 
+static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
+
 /// This program, where anybody may execute it.
 fn readable_copy() -> PathBuf {
-    static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = COPY.get_or_init(|| {
         // Not in /tmp, which some hosts lack.
         let folder = tempfile::tempdir_in("/var/tmp").expect("tempdir");

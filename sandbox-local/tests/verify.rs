@@ -107,7 +107,7 @@ impl Liar {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).expect("folder").flatten();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
@@ -135,6 +135,7 @@ impl Executor for Liar {
 
 #[tokio::test]
 async fn a_promise_that_is_not_kept_is_the_one_that_is_named() {
+    let _sweep = Sweep;
     let honest = executor().await.verify().await;
     let mut attacks: BTreeMap<Layer, Vec<&'static str>> = BTreeMap::new();
     for attempt in &honest.attacks {
@@ -162,9 +163,17 @@ async fn a_promise_that_is_not_kept_is_the_one_that_is_named() {
             assert_eq!(attempt.verdict, Verdict::Broken, "{attempt:?}");
         }
     }
-    for folder in ["/tmp", "/var/tmp", "/dev/shm", "/run/lock"] {
-        for name in names(Path::new(folder)).iter().filter(|n| n.starts_with("verify-")) {
-            let _ = std::fs::remove_file(Path::new(folder).join(name));
+}
+
+/// Removes what bare attacks have left on the host.
+struct Sweep;
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        let own = format!("verify-{}-", std::process::id());
+        for folder in ["/tmp", "/var/tmp", "/dev/shm", "/run/lock"] {
+            let left = names(Path::new(folder)).into_iter().filter(|name| name.starts_with(&own));
+            left.for_each(|name| drop(std::fs::remove_file(Path::new(folder).join(name))));
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) struct Attack {
 }
 
 impl Attack {
+    pub(super) fn is_tight(&self) -> bool {
+        self.tight
+    }
+
     pub(super) fn limits(&self) -> Limits {
         if self.tight { small() } else { Limits::default() }
     }

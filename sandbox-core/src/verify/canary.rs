@@ -1,8 +1,10 @@
 //! What the caller places where a sandbox must not let anybody look.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,7 +50,7 @@ impl Canaries {
     }
 
     /// What attacks are told, as JSON.
-    pub(super) fn facts(&self, limits: &Limits) -> String {
+    pub(super) fn facts(&self, limits: &Limits, told: &str) -> String {
         let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let variables: Vec<_> =
             std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
@@ -58,7 +60,8 @@ impl Canaries {
             "file": self.file.as_deref().map(Path::to_string_lossy),
             "hostname": hostname.trim(),
             "variables": variables,
-            "key": 0x5eed_0000 | u32::from(self.port),
+            "places": places(),
+            "told": told,
             "memory": limits.memory.as_u64(),
             "processes": limits.processes,
             "open_files": limits.open_files,
@@ -84,6 +87,35 @@ impl Drop for Canaries {
             let _ = fs::remove_file(file);
         }
     }
+}
+
+/// What is the caller's business, with device and inode.
+fn places() -> BTreeMap<&'static str, (u64, u64)> {
+    let place = |path: &'static str| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((path, (metadata.dev(), metadata.ino())))
+    };
+    let all = [
+        "/",
+        "/root",
+        "/home",
+        "/boot",
+        "/run",
+        "/srv",
+        "/sys",
+        "/var",
+        "/var/log",
+        "/mnt",
+        "/media",
+        "/opt",
+        "/etc",
+        "/etc/shadow",
+        "/etc/passwd",
+        "/etc/machine-id",
+        "/etc/fstab",
+        "/tmp",
+    ];
+    all.into_iter().filter_map(place).collect()
 }
 
 /// A unix socket without a path, which only Linux has.

@@ -22,9 +22,10 @@ pub fn prctl(option: usize, arg: usize) -> Result<usize> {
 /// Clears the effective, permitted and inheritable sets.
 pub fn capset_empty() -> Result<usize> {
     // _LINUX_CAPABILITY_VERSION_3, this thread; three sets of two words.
-    let header = [0x2008_0522u32, 0];
+    let mut header = [0x2008_0522u32, 0];
     let data = [0u32; 6];
-    call!(nr::CAPSET, header.as_ptr(), data.as_ptr())
+    // The kernel writes its own version into the header when it does not know this one.
+    call!(nr::CAPSET, header.as_mut_ptr(), data.as_ptr())
 }
 
 pub fn setrlimit(resource: u64, soft: u64, hard: u64) -> Result<usize> {

@@ -32,21 +32,23 @@ unsafe fn raw(number: u32, args: [u64; 6]) -> i64 {
     ret
 }
 
-/// Installs a filter on this thread; returns the listener's descriptor when `listen`.
-fn install(filter: &[u8], listen: bool) -> i32 {
+/// Installs a filter on this thread; returns the descriptor of its listener.
+fn install_listener(filter: &[u8]) -> i32 {
     const SET_MODE_FILTER: u64 = 1;
     const NEW_LISTENER: u64 = 1 << 3;
     let program = libc::sock_fprog {
         len: (filter.len() / 8) as u16,
         filter: filter.as_ptr() as *mut libc::sock_filter,
     };
-    let flags = if listen { NEW_LISTENER } else { 0 };
     // SAFETY: prctl takes numbers; seccomp(2) copies the program, which lives until it returns and
     // consists of the 8 bytes a piece that struct sock_filter has.
     let (privileges, result) = unsafe {
         let privileges = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         let program = &raw const program as u64;
-        (privileges, raw(libc::SYS_seccomp as u32, [SET_MODE_FILTER, flags, program, 0, 0, 0]))
+        (
+            privileges,
+            raw(libc::SYS_seccomp as u32, [SET_MODE_FILTER, NEW_LISTENER, program, 0, 0, 0]),
+        )
     };
     assert!(privileges == 0 && result >= 0, "seccomp: {result}");
     result as i32
@@ -129,7 +131,7 @@ fn walk(filter: Vec<u8>, calls: Vec<(u32, [u64; 6])>) -> Answers {
         let (listener, done) = (&listener, &done);
         let walker = scope.spawn(move || {
             let mut answers: Answers = Vec::with_capacity(calls.len());
-            listener.store(install(&hand_over(), true), Ordering::SeqCst);
+            listener.store(install_listener(&hand_over()), Ordering::SeqCst);
             // The notifier's filter lets this one call through, so it is asked for by hand: the
             // C library's wrapper would make others.
             install_quietly(&filter);
@@ -152,13 +154,13 @@ fn walk(filter: Vec<u8>, calls: Vec<(u32, [u64; 6])>) -> Answers {
     })
 }
 
-/// As [`install`], without a call but the one that the first filter allows.
+/// Installs a filter without a call but the one that the first filter allows.
 fn install_quietly(filter: &[u8]) {
     let program = libc::sock_fprog {
         len: (filter.len() / 8) as u16,
         filter: filter.as_ptr() as *mut libc::sock_filter,
     };
-    // SAFETY: as in `install`; no_new_privs is set already.
+    // SAFETY: as in `install_listener`; no_new_privs is set already.
     let result =
         unsafe { raw(libc::SYS_seccomp as u32, [1, 0, &raw const program as u64, 0, 0, 0]) };
     // Read by nobody before the walk ends: a panic here would make calls.
@@ -243,7 +245,9 @@ fn in_child(body: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child makes system calls only, and ends.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        install(&filter, false);
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        install_quietly(&filter);
         let code = body();
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(code) };

@@ -101,6 +101,7 @@ pub(super) fn interesting(rule: Rule) -> Vec<[u64; 6]> {
 fn the_filter_says_what_the_table_says() {
     for policy in policies() {
         let (filter, rules) = (compile(policy), rules(policy));
+        assert!(filter.len() / 8 <= 4096, "more instructions than the kernel takes");
         for call in (0..1024).chain(X32..X32 + 1024).chain([u32::MAX]) {
             let cases = rules.get(&call).map_or_else(|| vec![[0; 6]], |rule| interesting(*rule));
             for args in cases {

@@ -1,17 +1,16 @@
+# An image may have such folders of its own; the caller's have the caller's inodes.
 tried("to look at what is not the job's")
-seen = []
-for path in ("/root", "/home", "/boot", "/run", "/srv", "/sys", "/var/log", "/mnt", "/media"):
+seen, own = [], []
+for path, inode in facts["places"].items():
     try:
-        os.listdir(path)
-        seen.append(path)
+        if os.path.isdir(path):
+            os.listdir(path)
+        else:
+            open(path, "rb").read(1)
+        stat = os.stat(path)
     except OSError:
-        pass
-for path in ("/etc/shadow", "/etc/machine-id", "/etc/fstab"):
-    try:
-        open(path, "rb").read(1)
-        seen.append(path)
-    except OSError:
-        pass
+        continue
+    (seen if [stat.st_dev, stat.st_ino] == inode else own).append(path)
 if seen:
     broke("it can read " + " ".join(seen))
-held("none of 12 places of the host's is there")
+held(f"none of {len(facts['places'])} places of the caller's is there")
