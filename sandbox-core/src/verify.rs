@@ -153,19 +153,20 @@ async fn attempt<E: Executor + ?Sized>(
         }
         Steps::Together(first, second) => {
             let mut running = executor.start(build(first, "")?).await.map_err(|e| e.to_string())?;
-            // The last word that the first says is what the second needs to know.
-            let mut told = String::new();
-            while let Some(event) = running.next_event().await {
+            // The last word of its first line is what the second needs to know.
+            let mut said = String::new();
+            while !said.contains('\n')
+                && let Some(event) = running.next_event().await
+            {
                 if let Event::Stdout(bytes) = event {
-                    let said = String::from_utf8_lossy(&bytes).into_owned();
-                    told = said.split_whitespace().last().unwrap_or_default().to_owned();
-                    break;
+                    said += &String::from_utf8_lossy(&bytes);
                 }
             }
+            let told = said.split_whitespace().last().unwrap_or_default();
             if told.parse::<u32>().is_err() {
                 return read(&end(running.outcome().await)?, attack);
             }
-            let outcome = end(run(executor, build(second, &told)?).await)?;
+            let outcome = end(run(executor, build(second, told)?).await)?;
             // It says nothing more while it holds what it has made.
             let together = running.next_event().now_or_never().is_none();
             running.cancel_handle().cancel();

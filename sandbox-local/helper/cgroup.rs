@@ -4,12 +4,12 @@ use core::ffi::CStr;
 
 use crate::plan::{Cgroup, Plan};
 use crate::protocol::Stage;
-use crate::sys::{self, EBUSY, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_WRONLY};
+use crate::sys::{self, EBUSY, EINVAL, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_WRONLY};
 use crate::text::{Text, parse, value_of};
 use crate::{At, Failure};
 
-/// At most one hierarchy each for memory, processes and CPU time.
-const MAX_CGROUPS: usize = 3;
+/// At most one hierarchy each for memory, processes, CPU time and CPU shares.
+const MAX_CGROUPS: usize = 4;
 
 #[derive(Clone, Copy)]
 struct Member {
@@ -47,13 +47,14 @@ impl Cgroups {
     /// Creates the plan's cgroups and sets their limits.
     pub fn create(plan: &Plan, fds: &[Fd; MAX_FDS]) -> Result<Self, Failure> {
         let mut groups = Self::NONE;
-        for (index, group) in plan.cgroups.clone().enumerate().take(MAX_CGROUPS) {
-            match create_one(&group, fds, index) {
-                Ok(member) => groups.members[index] = Some(member),
-                Err(failure) => {
-                    groups.remove();
-                    return Err(failure);
-                }
+        for (index, group) in plan.cgroups.clone().enumerate() {
+            let made = match groups.members.get_mut(index) {
+                Some(member) => create_one(&group, fds, index).map(|made| *member = Some(made)),
+                None => Err(EINVAL).at_index(Stage::CgroupCreate, index),
+            };
+            if let Err(failure) = made {
+                groups.remove();
+                return Err(failure);
             }
         }
         Ok(groups)

@@ -19,6 +19,27 @@ const CLONE_NEWNET: u64 = 0x4000_0000;
 /// The job's uid and gid as the job sees them.
 const INSIDE_ID: u64 = 1000;
 
+/// Settings of a network namespace. A connection that nobody has accepted is in no cgroup: few of them
+/// may wait, and each holds little.
+const SOCKETS: [(&CStr, &[u8]); 3] = [
+    (c"/proc/sys/net/core/somaxconn", b"64"),
+    (c"/proc/sys/net/ipv4/tcp_rmem", b"4096 65536 262144"),
+    (c"/proc/sys/net/ipv4/tcp_wmem", b"4096 65536 262144"),
+];
+
+/// Settings of the job's user namespace. Whoever uses a file that is watched pays for each watch.
+const WATCHES: [(&CStr, &[u8]); 2] = [
+    (c"/proc/sys/user/max_inotify_instances", b"16"),
+    (c"/proc/sys/user/max_inotify_watches", b"4096"),
+];
+
+/// Writes settings where the host lets them be written; else its own hold.
+fn settle(settings: &[(&CStr, &[u8])]) {
+    for (file, value) in settings {
+        let _ = write_file(file, value);
+    }
+}
+
 /// Moves the supervisor into the namespaces that PID 1 and the job child are made in.
 pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
     if !plan.has(flag::PRIVILEGED) {
@@ -49,6 +70,7 @@ pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
     }
     if plan.has(flag::NET) {
         sys::loopback_up().at(Stage::Loopback)?;
+        settle(&SOCKETS);
     }
     Ok(())
 }
@@ -59,6 +81,7 @@ pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
 pub fn enter_inner(plan: &Plan) -> core::result::Result<(), Failure> {
     sys::unshare(CLONE_NEWUSER).at(Stage::InnerUser)?;
     map_ids(plan.job_uid, plan.job_gid).at(Stage::InnerUser)?;
+    settle(&WATCHES);
     write_file(c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)
 }
 

@@ -152,7 +152,9 @@ fn v2(own: &str, mounts: &str) -> Option<Parent> {
 /// The controllers of v1; some hosts mount several in one place.
 fn v1_all(own: &str, mounts: &str) -> Vec<Parent> {
     let mut places: Vec<(PathBuf, Vec<&str>)> = Vec::new();
-    for controller in ["memory", "pids", "cpuacct"] {
+    // A group of the last keeps a job's sessions from having a share of the processors each
+    // (sched(7), autogroup).
+    for controller in ["memory", "pids", "cpuacct", "cpu"] {
         let Some(path) = v1(own, mounts, controller) else { continue };
         match places.iter_mut().find(|place| place.0 == path) {
             Some(place) => place.1.push(controller),

@@ -21,7 +21,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::bpf::{self, Program, Verdict};
-use table::{EXCEPTIONS, LEGACY, Rule, TABLE, When};
+use table::{Answer, EXCEPTIONS, LEGACY, Rule, TABLE, When};
 
 /// The first number that the table knows nothing about.
 const FIRST_UNKNOWN: u32 = 470;
@@ -82,7 +82,6 @@ fn rules(policy: Policy) -> BTreeMap<u32, Rule> {
 }
 
 const EPERM: Verdict = Verdict::Errno(libc::EPERM as u16);
-const EAFNOSUPPORT: Verdict = Verdict::Errno(libc::EAFNOSUPPORT as u16);
 const ENOSYS: Verdict = Verdict::Errno(libc::ENOSYS as u16);
 
 fn refuse() -> Program {
@@ -93,12 +92,19 @@ fn refuse() -> Program {
 fn code(rule: Rule) -> Program {
     match rule {
         Rule::Allow => bpf::ret(Verdict::Allow),
-        Rule::AllowIf(all) => check_all(all, &refuse()),
-        Rule::SupportIf(all) => check_all(all, &bpf::ret(EAFNOSUPPORT)),
-        Rule::Refuse => refuse(),
-        Rule::Missing => bpf::ret(ENOSYS),
-        Rule::Ignore => bpf::ret(Verdict::Errno(0)),
+        Rule::AllowIf(all, answer) => check_all(all, &bpf::ret(verdict(answer))),
+        Rule::Answer(answer) => bpf::ret(verdict(answer)),
     }
+}
+
+fn verdict(answer: Answer) -> Verdict {
+    Verdict::Errno(match answer {
+        Answer::Refused => libc::EPERM,
+        Answer::Missing => libc::ENOSYS,
+        Answer::NoFamily => libc::EAFNOSUPPORT,
+        Answer::NotSupported => libc::EOPNOTSUPP,
+        Answer::Done => 0,
+    } as u16)
 }
 
 /// Allows when the arguments fulfil every condition.

@@ -19,8 +19,7 @@ counted from 0 and compared in the 32 bits that the kernel reads.
 
 fn page() -> String {
     let mut text = HEAD.to_owned();
-    let allowed =
-        |group: &&Group| matches!(group.rule, Rule::Allow | Rule::AllowIf(_) | Rule::SupportIf(_));
+    let allowed = |group: &&Group| !matches!(group.rule, Rule::Answer(_));
     let all = || TABLE.iter().chain(LEGACY);
     section(&mut text, "Allowed", all().filter(allowed));
     section(&mut text, "Answered without being made", all().filter(|group| !allowed(group)));
@@ -41,11 +40,21 @@ fn section<'a>(text: &mut String, title: &str, groups: impl Iterator<Item = &'a 
 fn rule(rule: Rule) -> String {
     match rule {
         Rule::Allow => "allowed".into(),
-        Rule::AllowIf(all) => format!("allowed if {}", conditions(all)),
-        Rule::SupportIf(all) => format!("allowed if {}; else `EAFNOSUPPORT`", conditions(all)),
-        Rule::Refuse => "`EPERM`".into(),
-        Rule::Missing => "`ENOSYS`".into(),
-        Rule::Ignore => "0, nothing is done".into(),
+        Rule::AllowIf(all, Answer::Refused) => format!("allowed if {}", conditions(all)),
+        Rule::AllowIf(all, otherwise) => {
+            format!("allowed if {}; else {}", conditions(all), answer(otherwise))
+        }
+        Rule::Answer(given) => answer(given).into(),
+    }
+}
+
+fn answer(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Refused => "`EPERM`",
+        Answer::Missing => "`ENOSYS`",
+        Answer::NoFamily => "`EAFNOSUPPORT`",
+        Answer::NotSupported => "`EOPNOTSUPP`",
+        Answer::Done => "0, nothing is done",
     }
 }
 

@@ -21,16 +21,25 @@ impl Call {
 pub(super) enum Rule {
     /// The kernel makes it.
     Allow,
-    /// The kernel makes it when its arguments fulfil all of these; else it is refused.
-    AllowIf(&'static [When]),
-    /// The same; else it fails with `EAFNOSUPPORT`, as on a kernel that was built without.
-    SupportIf(&'static [When]),
-    /// `EPERM`.
-    Refuse,
+    /// The kernel makes it when its arguments fulfil all of these; else it answers like the second.
+    AllowIf(&'static [When], Answer),
+    /// It is not made.
+    Answer(Answer),
+}
+
+/// What a call returns that is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// `EPERM`: it is forbidden.
+    Refused,
     /// `ENOSYS`, as on a kernel that does not have it: callers fall back to an older call.
     Missing,
+    /// `EAFNOSUPPORT`, as on a kernel that was built without that family.
+    NoFamily,
+    /// `EOPNOTSUPP`, as on a file system or a socket that cannot do it.
+    NotSupported,
     /// 0, and nothing is done.
-    Ignore,
+    Done,
 }
 
 /// A condition on arguments, counted from 0. Arguments are compared in the 32 bits that the kernel
@@ -76,6 +85,9 @@ const MAP_HUGETLB: u32 = 0x0004_0000;
 const MFD_HUGETLB: u32 = 0x0004;
 const SHM_HUGETLB: u32 = 0o4000;
 const PR_SET_SECCOMP: u32 = 22;
+const MS_SYNC: u32 = 4;
+const POSIX_FADV_DONTNEED: u32 = 4;
+const MSG_MORE: u32 = 0x8000;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const FIOSETOWN: u32 = 0x8901;
@@ -106,9 +118,8 @@ pub(super) const TABLE: &[Group] = &[
         calls: calls![
             SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev
             SYS_preadv2 SYS_pwritev2 SYS_lseek SYS_close SYS_close_range SYS_dup SYS_dup3
-            SYS_fsync SYS_fdatasync SYS_sync_file_range SYS_sendfile SYS_splice SYS_tee
-            SYS_vmsplice SYS_copy_file_range SYS_ftruncate SYS_truncate SYS_fallocate
-            SYS_fadvise64 SYS_readahead SYS_flock (451 cachestat)
+            SYS_sendfile SYS_splice SYS_tee SYS_vmsplice SYS_copy_file_range SYS_ftruncate
+            SYS_truncate SYS_fallocate SYS_readahead SYS_flock (451 cachestat)
         ],
     },
     Group {
@@ -120,35 +131,55 @@ pub(super) const TABLE: &[Group] = &[
             SYS_fchdir SYS_mkdirat SYS_unlinkat SYS_renameat SYS_renameat2 SYS_linkat SYS_symlinkat
             SYS_mknodat SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat SYS_utimensat SYS_umask
             SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr
-            SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_removexattr SYS_lremovexattr
-            SYS_fremovexattr SYS_inotify_init1 SYS_inotify_add_watch SYS_inotify_rm_watch
-            (452 fchmodat2) (463 setxattrat) (464 getxattrat) (465 listxattrat) (466 removexattrat)
+            SYS_removexattr SYS_lremovexattr SYS_fremovexattr SYS_inotify_init1
+            SYS_inotify_add_watch SYS_inotify_rm_watch (452 fchmodat2) (464 getxattrat)
+            (465 listxattrat) (466 removexattrat)
         ],
     },
     Group {
-        reason: "would write back what others have on the host's disks; a job's files are in memory",
-        rule: Rule::Ignore,
-        calls: calls![SYS_sync SYS_syncfs],
+        reason: "an access list of 64 KiB on each file would be memory that no limit counts, and a \
+                 filter cannot tell the attributes apart",
+        rule: Rule::Answer(Answer::NotSupported),
+        calls: calls![SYS_setxattr SYS_lsetxattr SYS_fsetxattr (463 setxattrat)],
+    },
+    Group {
+        reason: "would make the host's disks write, also for a file of the host's that is only read; a \
+                 job's files are in memory",
+        rule: Rule::Answer(Answer::Done),
+        calls: calls![SYS_sync SYS_syncfs SYS_fsync SYS_fdatasync SYS_sync_file_range],
+    },
+    Group {
+        reason: "the same for mapped files",
+        rule: Rule::AllowIf(&[When::WithoutBits(2, MS_SYNC)], Answer::Done),
+        calls: calls![SYS_msync],
+    },
+    Group {
+        reason: "advice about files, but none that empties the host's page cache",
+        rule: Rule::AllowIf(&[When::NoneOf(3, &[POSIX_FADV_DONTNEED])], Answer::Done),
+        calls: calls![SYS_fadvise64],
     },
     Group {
         reason: "memory of the own process; the memory limit bounds it",
         rule: Rule::Allow,
         calls: calls![
-            SYS_brk SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_mincore SYS_msync
-            SYS_mlock SYS_mlock2 SYS_munlock SYS_mlockall SYS_munlockall SYS_pkey_alloc
-            SYS_pkey_free SYS_pkey_mprotect SYS_membarrier SYS_mbind SYS_get_mempolicy
-            SYS_set_mempolicy (453 map_shadow_stack) (462 mseal)
+            SYS_brk SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_mincore SYS_mlock SYS_mlock2 SYS_munlock SYS_mlockall SYS_munlockall SYS_pkey_alloc
+            SYS_pkey_free SYS_pkey_mprotect SYS_membarrier SYS_get_mempolicy SYS_set_mempolicy (453 map_shadow_stack) (462 mseal)
         ],
+    },
+    Group {
+        reason: "policies of single ranges, which no limit counts",
+        rule: Rule::Answer(Answer::Missing),
+        calls: calls![SYS_mbind],
     },
     Group {
         reason: "memory, but no huge pages: they come from a pool of the host's that no limit of \
                  memory counts",
-        rule: Rule::AllowIf(&[When::WithoutBits(3, MAP_HUGETLB)]),
+        rule: Rule::AllowIf(&[When::WithoutBits(3, MAP_HUGETLB)], Answer::Refused),
         calls: calls![SYS_mmap],
     },
     Group {
         reason: "files without a name, but not of huge pages",
-        rule: Rule::AllowIf(&[When::WithoutBits(1, MFD_HUGETLB)]),
+        rule: Rule::AllowIf(&[When::WithoutBits(1, MFD_HUGETLB)], Answer::Refused),
         calls: calls![SYS_memfd_create],
     },
     Group {
@@ -171,18 +202,18 @@ pub(super) const TABLE: &[Group] = &[
     Group {
         reason: "attributes of the own process, but no filters of its own: their programs are \
                  memory that no limit counts",
-        rule: Rule::AllowIf(&[When::NoneOf(0, &[PR_SET_SECCOMP])]),
+        rule: Rule::AllowIf(&[When::NoneOf(0, &[PR_SET_SECCOMP])], Answer::Refused),
         calls: calls![SYS_prctl],
     },
     Group {
         reason: "fork and threads, but no namespaces",
-        rule: Rule::AllowIf(&[When::WithoutBits(0, CLONE_NEW_ANY)]),
+        rule: Rule::AllowIf(&[When::WithoutBits(0, CLONE_NEW_ANY)], Answer::Refused),
         calls: calls![SYS_clone],
     },
     Group {
         reason: "its arguments are in memory, where a filter cannot see namespaces; C libraries \
                  fall back to clone",
-        rule: Rule::Missing,
+        rule: Rule::Answer(Answer::Missing),
         calls: calls![SYS_clone3],
     },
     Group {
@@ -216,7 +247,7 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "asking for the execution domain, and setting the native one",
-        rule: Rule::AllowIf(&[When::OneOf(0, &[0, 0xffff_ffff])]),
+        rule: Rule::AllowIf(&[When::OneOf(0, &[0, 0xffff_ffff])], Answer::Refused),
         calls: calls![SYS_personality],
     },
     Group {
@@ -238,7 +269,7 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "shared memory, but not of huge pages",
-        rule: Rule::AllowIf(&[When::WithoutBits(2, SHM_HUGETLB)]),
+        rule: Rule::AllowIf(&[When::WithoutBits(2, SHM_HUGETLB)], Answer::Refused),
         calls: calls![SYS_shmget],
     },
     Group {
@@ -246,62 +277,84 @@ pub(super) const TABLE: &[Group] = &[
         rule: Rule::Allow,
         calls: calls![
             SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_getsockname
-            SYS_getpeername SYS_getsockopt SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg
-            SYS_sendmmsg SYS_recvmmsg SYS_shutdown
+            SYS_getpeername SYS_getsockopt SYS_recvfrom SYS_recvmsg SYS_recvmmsg SYS_shutdown
         ],
+    },
+    Group {
+        reason: "sending, but not half a datagram: what waits for the rest is memory that no limit \
+                 counts",
+        rule: Rule::AllowIf(&[When::WithoutBits(3, MSG_MORE)], Answer::NotSupported),
+        calls: calls![SYS_sendto SYS_sendmmsg],
+    },
+    Group {
+        reason: "the same",
+        rule: Rule::AllowIf(&[When::WithoutBits(2, MSG_MORE)], Answer::NotSupported),
+        calls: calls![SYS_sendmsg],
     },
     Group {
         reason: "options of sockets, but none whose memory no limit counts: attached programs, \
                  keys, memberships",
-        rule: Rule::AllowIf(&[When::Keyed {
-            key: 1,
-            value: 2,
-            mask: WHOLE,
-            allowed: &[
-                (libc::SOL_SOCKET as u32, SOCKET_OPTIONS),
-                (libc::IPPROTO_TCP as u32, TCP_OPTIONS),
-                (libc::IPPROTO_IP as u32, IP_OPTIONS),
-                (libc::IPPROTO_IPV6 as u32, IPV6_OPTIONS),
-            ],
-        }]),
+        rule: Rule::AllowIf(
+            &[When::Keyed {
+                key: 1,
+                value: 2,
+                mask: WHOLE,
+                allowed: &[
+                    (libc::SOL_SOCKET as u32, SOCKET_OPTIONS),
+                    (libc::IPPROTO_TCP as u32, TCP_OPTIONS),
+                    (libc::IPPROTO_IP as u32, IP_OPTIONS),
+                    (libc::IPPROTO_IPV6 as u32, IPV6_OPTIONS),
+                ],
+            }],
+            Answer::Refused,
+        ),
         calls: calls![SYS_setsockopt],
     },
     Group {
         reason: "unix sockets, and TCP and UDP within the job's own network namespace",
-        rule: Rule::SupportIf(&[
-            When::Keyed {
-                key: 0,
-                value: 1,
-                mask: TYPE,
-                allowed: &[(UNIX, ANY_UNIX), (INET, STREAM_DATAGRAM), (INET6, STREAM_DATAGRAM)],
-            },
-            When::Keyed {
-                key: 0,
-                value: 2,
-                mask: WHOLE,
-                allowed: &[(UNIX, &[0, 1]), (INET, TCP_UDP), (INET6, TCP_UDP)],
-            },
-        ]),
+        rule: Rule::AllowIf(
+            &[
+                When::Keyed {
+                    key: 0,
+                    value: 1,
+                    mask: TYPE,
+                    allowed: &[(UNIX, ANY_UNIX), (INET, STREAM_DATAGRAM), (INET6, STREAM_DATAGRAM)],
+                },
+                When::Keyed {
+                    key: 0,
+                    value: 2,
+                    mask: WHOLE,
+                    allowed: &[(UNIX, &[0, 1]), (INET, TCP_UDP), (INET6, TCP_UDP)],
+                },
+            ],
+            Answer::NoFamily,
+        ),
         calls: calls![SYS_socket],
     },
     Group {
         reason: "pairs of unix sockets",
-        rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])]),
+        rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])], Answer::Refused),
         calls: calls![SYS_socketpair],
     },
     Group {
         reason: "device control, but no input into terminals and no signals to strangers",
-        rule: Rule::AllowIf(&[When::NoneOf(1, &[TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP])]),
+        rule: Rule::AllowIf(
+            &[When::NoneOf(1, &[TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP])],
+            Answer::Refused,
+        ),
         calls: calls![SYS_ioctl],
     },
     Group {
         reason: "descriptor flags and locks, but no signals to strangers",
-        rule: Rule::AllowIf(&[When::NoneOf(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])]),
+        rule: Rule::AllowIf(
+            &[When::NoneOf(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])],
+            Answer::Refused,
+        ),
         calls: calls![SYS_fcntl],
     },
     Group {
         reason: "other processes: their memory, descriptors and instructions",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_process_madvise
             SYS_process_mrelease SYS_pidfd_getfd SYS_kcmp SYS_move_pages SYS_migrate_pages
@@ -309,12 +362,12 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "namespaces and roots",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![SYS_unshare SYS_setns SYS_chroot SYS_pivot_root],
     },
     Group {
         reason: "mounts, new and old ways",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_mount SYS_umount2 SYS_open_tree SYS_move_mount SYS_fsopen SYS_fsconfig SYS_fsmount
             SYS_fspick SYS_mount_setattr (457 statmount) (458 listmount) (467 open_tree_attr)
@@ -322,13 +375,13 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "makes calls, and opens sockets, past this filter",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register],
     },
     Group {
         reason: "asynchronous I/O of the kernel's, whose rings are memory of their own; C libraries \
                  have it in threads",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_io_setup SYS_io_destroy SYS_io_getevents SYS_io_submit SYS_io_cancel
             (333 io_pgetevents)
@@ -336,17 +389,17 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "programs inside the kernel",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![SYS_bpf SYS_seccomp],
     },
     Group {
         reason: "keys, which outlive their makers",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![SYS_add_key SYS_request_key SYS_keyctl],
     },
     Group {
         reason: "large surfaces of the kernel that programs do without",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_perf_event_open SYS_userfaultfd SYS_fanotify_init SYS_fanotify_mark
             SYS_memfd_secret SYS_remap_file_pages SYS_set_mempolicy_home_node SYS_lookup_dcookie
@@ -355,12 +408,12 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "files by handle, past every path",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![SYS_open_by_handle_at SYS_name_to_handle_at],
     },
     Group {
         reason: "the machine: its clock, name, modules, swap, quotas, log, power",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex SYS_sethostname
             SYS_setdomainname SYS_init_module SYS_finit_module SYS_delete_module SYS_kexec_load
@@ -370,7 +423,7 @@ pub(super) const TABLE: &[Group] = &[
     },
     Group {
         reason: "attributes of security modules",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![(459 lsm_get_self_attr) (460 lsm_set_self_attr) (461 lsm_list_modules)],
     },
 ];
@@ -380,8 +433,6 @@ const SOCKET_OPTIONS: &[u32] = &[
     libc::SO_REUSEADDR as u32,
     libc::SO_DONTROUTE as u32,
     libc::SO_BROADCAST as u32,
-    libc::SO_SNDBUF as u32,
-    libc::SO_RCVBUF as u32,
     libc::SO_KEEPALIVE as u32,
     libc::SO_OOBINLINE as u32,
     libc::SO_PRIORITY as u32,
@@ -459,14 +510,14 @@ pub(super) const LEGACY: &[Group] = &[
     },
     Group {
         reason: "segments and ports of the processor",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_modify_ldt SYS_iopl SYS_ioperm SYS_set_thread_area SYS_get_thread_area
         ],
     },
     Group {
         reason: "obsolete, or never made",
-        rule: Rule::Refuse,
+        rule: Rule::Answer(Answer::Refused),
         calls: calls![
             SYS_uselib SYS_ustat SYS_sysfs SYS__sysctl (174 create_module)
             (177 get_kernel_syms) (178 query_module) SYS_getpmsg SYS_putpmsg SYS_afs_syscall SYS_tuxcall SYS_security
@@ -490,30 +541,33 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         group: Group {
             reason: "with the caller's network: netlink's routing family too, for interface lists. \
                      Without, its memory would be nobody's",
-            rule: Rule::SupportIf(&[
-                When::Keyed {
-                    key: 0,
-                    value: 1,
-                    mask: TYPE,
-                    allowed: &[
-                        (UNIX, ANY_UNIX),
-                        (INET, STREAM_DATAGRAM),
-                        (INET6, STREAM_DATAGRAM),
-                        (NETLINK, &[libc::SOCK_RAW as u32, libc::SOCK_DGRAM as u32]),
-                    ],
-                },
-                When::Keyed {
-                    key: 0,
-                    value: 2,
-                    mask: WHOLE,
-                    allowed: &[
-                        (UNIX, &[0, 1]),
-                        (INET, TCP_UDP),
-                        (INET6, TCP_UDP),
-                        (NETLINK, &[libc::NETLINK_ROUTE as u32]),
-                    ],
-                },
-            ]),
+            rule: Rule::AllowIf(
+                &[
+                    When::Keyed {
+                        key: 0,
+                        value: 1,
+                        mask: TYPE,
+                        allowed: &[
+                            (UNIX, ANY_UNIX),
+                            (INET, STREAM_DATAGRAM),
+                            (INET6, STREAM_DATAGRAM),
+                            (NETLINK, &[libc::SOCK_RAW as u32, libc::SOCK_DGRAM as u32]),
+                        ],
+                    },
+                    When::Keyed {
+                        key: 0,
+                        value: 2,
+                        mask: WHOLE,
+                        allowed: &[
+                            (UNIX, &[0, 1]),
+                            (INET, TCP_UDP),
+                            (INET6, TCP_UDP),
+                            (NETLINK, &[libc::NETLINK_ROUTE as u32]),
+                        ],
+                    },
+                ],
+                Answer::NoFamily,
+            ),
             calls: calls![SYS_socket],
         },
     },
@@ -522,7 +576,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         group: Group {
             reason: "without a network namespace, a job that is denied the network has unix sockets \
                      only",
-            rule: Rule::SupportIf(&[When::OneOf(0, &[UNIX])]),
+            rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])], Answer::NoFamily),
             calls: calls![SYS_socket],
         },
     },
@@ -530,7 +584,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         applies: |policy| !policy.counted_memory,
         group: Group {
             reason: "without a memory cgroup, nobody counts memory that no process maps",
-            rule: Rule::Refuse,
+            rule: Rule::Answer(Answer::Refused),
             calls: calls![SYS_memfd_create SYS_shmget],
         },
     },
@@ -538,7 +592,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         applies: |policy| !policy.namespaces,
         group: Group {
             reason: "without a pid namespace, the caller itself and no process by number",
-            rule: Rule::AllowIf(&[When::OneOf(0, &[0])]),
+            rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
             calls: calls![
                 SYS_prlimit64 SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
                 SYS_sched_setscheduler
@@ -549,7 +603,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         applies: |policy| !policy.namespaces,
         group: Group {
             reason: "without an IPC and a pid namespace, what processes of a user share",
-            rule: Rule::Refuse,
+            rule: Rule::Answer(Answer::Refused),
             calls: calls![
                 SYS_setpriority SYS_ioprio_set SYS_shmget SYS_shmat SYS_shmctl SYS_semget
                 SYS_semctl SYS_semop SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl

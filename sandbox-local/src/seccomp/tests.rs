@@ -7,6 +7,7 @@ use crate::bpf::run;
 
 pub(super) const OPEN: Policy =
     Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true };
+const EAFNOSUPPORT: Verdict = Verdict::Errno(libc::EAFNOSUPPORT as u16);
 
 /// Every policy that an executor can have.
 pub(super) fn policies() -> Vec<Policy> {
@@ -25,16 +26,10 @@ pub(super) fn policies() -> Vec<Policy> {
 pub(super) fn expected(rules: &BTreeMap<u32, Rule>, number: u32, args: [u64; 6]) -> Verdict {
     match rules.get(&number) {
         Some(Rule::Allow) => Verdict::Allow,
-        Some(Rule::AllowIf(all) | Rule::SupportIf(all))
-            if all.iter().all(|when| fulfils(when, args)) =>
-        {
-            Verdict::Allow
-        }
-        Some(Rule::SupportIf(_)) => EAFNOSUPPORT,
-        Some(Rule::Ignore) => Verdict::Errno(0),
-        Some(Rule::Missing) => ENOSYS,
+        Some(Rule::AllowIf(all, _)) if all.iter().all(|when| fulfils(when, args)) => Verdict::Allow,
+        Some(Rule::AllowIf(_, answer) | Rule::Answer(answer)) => verdict(*answer),
         None if (FIRST_UNKNOWN..X32).contains(&number) => ENOSYS,
-        _ => EPERM,
+        None => EPERM,
     }
 }
 
@@ -53,7 +48,7 @@ fn fulfils(when: &When, args: [u64; 6]) -> bool {
 /// Arguments on both sides of a rule's conditions: each listed value alone and with every other,
 /// its neighbours, and, for all of them, garbage in the bits that the kernel does not read.
 pub(super) fn interesting(rule: Rule) -> Vec<[u64; 6]> {
-    let (Rule::AllowIf(all) | Rule::SupportIf(all)) = rule else {
+    let Rule::AllowIf(all, _) = rule else {
         return vec![[0; 6], [u64::MAX; 6]];
     };
     let mut values: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
@@ -173,6 +168,9 @@ fn what_nothing_else_holds_is_refused() {
         (libc::SYS_prlimit64, 1, EPERM),
         (libc::SYS_setpriority, 0, EPERM),
         (libc::SYS_sync, 0, Verdict::Errno(0)),
+        (libc::SYS_fsync, 0, Verdict::Errno(0)),
+        (libc::SYS_setxattr, 0, Verdict::Errno(libc::EOPNOTSUPP as u16)),
+        (libc::SYS_mbind, 0, ENOSYS),
     ] {
         let args = [first as u64, 0, 0, 0, 0, 0];
         assert_eq!(run(&filter, AUDIT_ARCH, call as u32, args), expected, "call {call}");
@@ -217,7 +215,7 @@ fn no_rule_is_stale() {
                 .into_iter()
                 .map(|args| format!("{:?}", run(&filter, AUDIT_ARCH, number, args)))
                 .collect();
-            let conditional = matches!(rule, Rule::AllowIf(_) | Rule::SupportIf(_));
+            let conditional = matches!(rule, Rule::AllowIf(..));
             let expected = if conditional { 2 } else { 1 };
             assert_eq!(verdicts.len(), expected, "call {number} under {policy:?}: {verdicts:?}");
         }

@@ -8,7 +8,7 @@ use sandbox_core::{
 };
 use sandbox_local::LocalExecutor;
 
-use crate::support::{alive, executor, outside, run};
+use crate::support::{alive, eventually, executor, outside, run};
 
 /// Runs Python under changed limits.
 async fn limited(code: &str, change: impl FnOnce(&mut Limits)) -> Outcome {
@@ -135,11 +135,10 @@ const BUFFERS: &str = "
 import socket
 server = socket.create_server(('127.0.0.1', 0), backlog=512)
 held, total = [], 0
-for _ in range(120):
+for _ in range(240):
     try:
         client = socket.create_connection(server.getsockname(), 1)
         held += [client, server.accept()[0]]
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         client.settimeout(0.01)
         while True: total += client.send(b'x' * (1 << 16))
     except OSError: pass
@@ -157,9 +156,9 @@ async fn network_buffers_are_bounded() {
         let text = outcome.stdout.text();
         text.trim().parse::<u64>().unwrap_or_else(|_| panic!("{outcome:?}"))
     };
-    let (small, large) = (held(Size::mib(64)).await, held(Size::gib(2)).await);
-    assert!(small <= 64, "{small} MiB of buffers in a job of 64");
-    assert!(large > small + 32, "the control holds more: {large} against {small} MiB");
+    let (small, large) = (held(Size::mib(48)).await, held(Size::gib(2)).await);
+    assert!(small <= 48, "{small} MiB of buffers in a job of 48");
+    assert!(large > small + 8, "the control holds more: {large} against {small} MiB");
 }
 
 #[tokio::test]
@@ -417,4 +416,97 @@ async fn what_was_written_before_the_end_arrives() {
     let outcome = limited(code, |limits| limits.output = Size::mib(4)).await;
     assert_eq!(outcome.termination, Termination::Exited(7));
     assert_eq!(outcome.stdout.total, 1 << 20);
+}
+
+/// Objects in the kernel of which any number would be held by no limit.
+const UNCOUNTED: &str = r#"
+import ctypes, os, socket, struct, sys, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(name, what):
+    try: what(); print(name, "done")
+    except OSError as error: print(name, error.errno)
+def call(number, *args):
+    if libc.syscall(number, *args) < 0: raise OSError(ctypes.get_errno(), "")
+path = tempfile.mkstemp(dir="/dev/shm")[1]
+acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in
+    ((1, 7, 2**32 - 1), (4, 7, 2**32 - 1), (32, 7, 2**32 - 1)))
+attempt("access list", lambda: os.setxattr(path, "system.posix_acl_access", acl))
+attempt("read attribute", lambda: os.listxattr(path))
+libc.mmap.restype = ctypes.c_void_p
+page = ctypes.c_void_p(libc.mmap(None, 4096, 3, 0x22, -1, 0))
+attempt("policy", lambda: call(237, page, ctypes.c_ulong(4096), 2, ctypes.byref(ctypes.c_ulong(1)), ctypes.c_ulong(64), 0))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.connect(("127.0.0.1", 9))
+    attempt("half a datagram", lambda: one.send(b"x", socket.MSG_MORE))
+    attempt("buffers", lambda: one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22))
+with open(path, "wb") as file:
+    attempt("fsync", lambda: os.fsync(file.fileno()))
+os.unlink(path)
+watches = 0
+try:
+    while watches < 60:
+        call(294, 0); watches += 1
+except OSError: pass
+print("inotify", watches)
+"#;
+
+#[tokio::test]
+async fn what_no_limit_counts_is_refused() {
+    let (enosys, eopnotsupp, eperm) = (38, 95, 1);
+    let outcome = limited(UNCOUNTED, |_| {}).await;
+    assert_eq!(
+        outcome.stdout.text(),
+        format!(
+            "access list {eopnotsupp}\nread attribute done\npolicy {enosys}\n\
+             half a datagram {eopnotsupp}\nbuffers {eperm}\nfsync done\ninotify 16\n"
+        ),
+        "{}",
+        outcome.stderr.text()
+    );
+    let control = outside(UNCOUNTED);
+    assert_eq!(control.matches("done").count(), 6, "{control}");
+    assert!(control.ends_with("inotify 60\n"), "{control}");
+}
+
+/// Connections that wait for a listener that never accepts.
+#[tokio::test]
+async fn few_connections_wait_and_each_holds_little() {
+    let code = "
+import socket
+server = socket.socket(); server.bind(('127.0.0.1', 0)); server.listen(4096)
+waiting = total = 0
+for _ in range(100):
+    one = socket.socket(); one.settimeout(0.02)
+    try:
+        one.connect(server.getsockname()); waiting += 1
+        while True: total += one.send(b'x' * 65536)
+    except OSError: pass
+print(waiting <= 66, total <= 66 << 20, waiting > 40 and total > 1 << 20)
+";
+    let outcome = limited(code, |limits| limits.open_files = 512).await;
+    assert_eq!(outcome.stdout.text(), "True True True\n", "{}", outcome.stderr.text());
+}
+
+/// A session of its own must not be a share of the processors of its own.
+#[tokio::test]
+async fn all_sessions_of_a_job_have_one_share_of_the_processors() {
+    let job = Job::bash("setsid sleep 910026 & setsid sleep 910026 & echo started; wait");
+    let job = job.build().expect("job");
+    let mut execution = executor().await.start(job).await.expect("started");
+    while let Some(event) = execution.next_event().await {
+        if matches!(event, Event::Stdout(_)) {
+            break;
+        }
+    }
+    assert!(eventually(|| alive("sleep\u{0}910026").len() == 2).await, "two sessions");
+    for pid in alive("sleep\u{0}910026") {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+        let has = |line: &&str| {
+            line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == "cpu"))
+        };
+        let of_cpu = groups.lines().find(has);
+        // Version 2 has one group for all controllers.
+        let group = of_cpu.or(groups.lines().find(|line| line.starts_with("0::")));
+        assert!(group.is_some_and(|group| group.contains("/sandbox-")), "{groups}");
+    }
 }
