@@ -118,7 +118,8 @@ impl JobGroups {
             let path = parent.path.join(&self.name);
             !path.exists() || fs::remove_dir(&path).is_ok() || !path.exists()
         };
-        self.parents.iter().fold(true, |all, parent| gone(parent) && all)
+        // Each of them, also after one that is not.
+        self.parents.iter().filter(|parent| !gone(parent)).count() == 0
     }
 }
 
