@@ -158,7 +158,7 @@ fn no_combination_passes_in_silence() {
 }
 
 /// Whatever is missing, no attack succeeds on what is still claimed. `SANDBOX_WEAK_HOSTS=all` takes
-/// ten minutes.
+/// two minutes.
 #[test]
 fn what_is_claimed_on_a_weak_host_holds() {
     let copy = Copy::new();
