@@ -14,8 +14,8 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use crate::{
-    Error, Event, Executor, Job, JobBuilder, Layer, LayerState, Limits, Network, Outcome, Size,
-    Termination,
+    Error, Event, Executor, ExecutorExt, Job, JobBuilder, Layer, LayerState, Limits, Network,
+    Outcome, Size, Termination,
 };
 use attacks::{ATTACKS, Attack, PRELUDE, Steps};
 use canary::Canaries;
@@ -137,19 +137,19 @@ async fn attempt<E: Executor + ?Sized>(
     let end = |result: Result<Outcome, Error>| result.map_err(|error| error.to_string());
     let outcome = match attack.steps {
         Steps::Alone(script) => {
-            let outcome = end(run(executor, build(script, "")?).await)?;
+            let outcome = end(executor.run(build(script, "")?).await)?;
             if let Some(found) = (attack.judge)(&outcome, canaries) {
                 return Ok(found);
             }
             outcome
         }
         Steps::OneAfterTheOther(first, second) => {
-            let outcome = end(run(executor, build(first, "")?).await)?;
+            let outcome = end(executor.run(build(first, "")?).await)?;
             if let Some(found) = (attack.judge)(&outcome, canaries) {
                 return Ok(found);
             }
             read(&outcome, attack)?;
-            end(run(executor, build(second, "")?).await)?
+            end(executor.run(build(second, "")?).await)?
         }
         Steps::Together(first, second) => {
             let mut running = executor.start(build(first, "")?).await.map_err(|e| e.to_string())?;
@@ -166,7 +166,7 @@ async fn attempt<E: Executor + ?Sized>(
             if told.parse::<u32>().is_err() {
                 return read(&end(running.outcome().await)?, attack);
             }
-            let outcome = end(run(executor, build(second, told)?).await)?;
+            let outcome = end(executor.run(build(second, told)?).await)?;
             // It says nothing more while it holds what it has made.
             let together = running.next_event().now_or_never().is_none();
             running.cancel_handle().cancel();
@@ -178,10 +178,6 @@ async fn attempt<E: Executor + ?Sized>(
         }
     };
     read(&outcome, attack)
-}
-
-async fn run<E: Executor + ?Sized>(executor: &E, job: Job) -> Result<Outcome, Error> {
-    executor.start(job).await?.outcome().await
 }
 
 /// The job of an attack. It accepts every layer that is not in force, or it would be refused.
@@ -243,7 +239,7 @@ fn small() -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ExecutorExt, FakeExecutor};
+    use crate::FakeExecutor;
 
     #[tokio::test]
     async fn what_was_not_tried_shows_nothing() {

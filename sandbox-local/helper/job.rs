@@ -153,6 +153,7 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
 
 /// Gives up everything that the program must not have; the filter comes last.
 fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), Failure> {
+    namespaces::settle_network(plan);
     take_identity(plan)?;
     if !plan.has(flag::NAMESPACES) {
         // No PID 1 takes the job with it when the supervisor dies. After the change of ids, which

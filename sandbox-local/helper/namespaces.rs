@@ -33,6 +33,14 @@ const WATCHES: [(&CStr, &[u8]); 2] = [
     (c"/proc/sys/user/max_inotify_watches", b"4096"),
 ];
 
+/// Settles the job's network, with the rights that made it. The root must be in place: before the
+/// pivot it hides `/proc`.
+pub fn settle_network(plan: &Plan) {
+    if plan.has(flag::NET) {
+        settle(&SOCKETS);
+    }
+}
+
 /// Writes settings where the host lets them be written; else its own hold.
 fn settle(settings: &[(&CStr, &[u8])]) {
     for (file, value) in settings {
@@ -70,7 +78,6 @@ pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
     }
     if plan.has(flag::NET) {
         sys::loopback_up().at(Stage::Loopback)?;
-        settle(&SOCKETS);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use sandbox_core::{
 };
 use sandbox_local::LocalExecutor;
 
-use crate::support::{METADATA, alive, executor, in_a_network, outside, python, run};
+use crate::support::{METADATA, alive, eventually, executor, in_a_network, outside, python, run};
 
 #[tokio::test]
 async fn unix_sockets_of_the_host_are_out_of_reach() {
@@ -106,7 +106,7 @@ async fn a_secret_of_one_job_is_nowhere_else() {
         }
     }
     // Command lines can be read by everybody on the machine; nothing but the job has its variables.
-    assert!(!alive("910023").is_empty(), "the job runs");
+    assert!(eventually(|| !alive("910023").is_empty()).await, "the job runs");
     assert_eq!(alive(secret), [0; 0]);
     let holders = std::fs::read_dir("/proc").expect("/proc").flatten().filter(|entry| {
         let mut environ = Vec::new();
