@@ -303,7 +303,7 @@ impl<'a> Supervisor<'a> {
         if self.groups.oom_kills() > 0 {
             cause::MEMORY
         } else if self.init.is_some() && tree::is_exiting(1) {
-            // Nobody in the namespace can end it, so it was not the program.
+            // Nobody in the namespace can end it, by a signal or by a limit, so it was not the program.
             cause::INIT_DIED
         } else {
             cause::EXIT
@@ -362,7 +362,7 @@ impl<'a> Supervisor<'a> {
         let counters = self.groups.counters();
         // A kill by the kernel that raced with another end of the job is still the first cause.
         let cause = match cause {
-            cause::EXIT | cause::WALL | cause::CPU if counters.oom_kills > 0 => cause::MEMORY,
+            cause::EXIT | cause::WALL | cause::CPU | cause::INIT_DIED if counters.oom_kills > 0 => cause::MEMORY,
             other => other,
         };
         let largest_process = main.max_rss.max(rest.max_rss);

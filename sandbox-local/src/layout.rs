@@ -136,7 +136,8 @@ impl Layout {
         }
     }
 
-    /// The whole root of one job; its disk is as large as memory without limits. The workspace is the last tmpfs, as the helper expects.
+    /// The whole root of one job; without limits its disk is as large as memory. The workspace is
+    /// the last tmpfs, as the helper expects.
     pub(crate) fn for_job(
         &self,
         interpreter: Option<&Interpreter>,

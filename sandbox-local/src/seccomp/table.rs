@@ -194,10 +194,15 @@ pub(super) const TABLE: &[Group] = &[
             SYS_sched_getscheduler SYS_sched_setscheduler SYS_sched_getattr SYS_sched_setattr
             SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval
             SYS_getpriority SYS_setpriority SYS_ioprio_get SYS_ioprio_set SYS_getcpu SYS_getrlimit
-            SYS_setrlimit SYS_prlimit64 SYS_getrusage SYS_times SYS_capget SYS_capset
+            SYS_setrlimit SYS_getrusage SYS_times SYS_capget SYS_capset
             SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
             SYS_pidfd_open SYS_pidfd_send_signal
         ],
+    },
+    Group {
+        reason: "limits of the caller itself: PID 1 has the job's user, and one of its could end it",
+        rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
+        calls: calls![SYS_prlimit64],
     },
     Group {
         reason: "attributes of the own process, but no filters of its own: their programs are \
@@ -594,7 +599,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
             reason: "without a pid namespace, the caller itself and no process by number",
             rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
             calls: calls![
-                SYS_prlimit64 SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
+                SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
                 SYS_sched_setscheduler
             ],
         },

@@ -330,6 +330,26 @@ os.kill(0, signal.SIGKILL)
     assert_eq!(outcome.termination, Termination::Signaled(9), "its own doing");
 }
 
+/// A limit that kills would make the job's own doing look like somebody else's.
+#[tokio::test]
+async fn the_namespaces_first_process_cannot_be_given_a_limit() {
+    let code = "
+import os, resource
+try: resource.prlimit(1, resource.RLIMIT_CPU, (0, 0)); print('limited')
+except OSError as error: print(error.strerror)
+resource.prlimit(0, resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU))
+for _ in range(1000):
+    if os.fork() == 0:
+        if os.fork() == 0: os._exit(0)
+        os._exit(0)
+    os.wait()
+print('alive')
+";
+    let outcome = run(Job::python(code)).await;
+    assert_eq!(outcome.stdout.text(), "Operation not permitted\nalive\n");
+    assert_eq!(outcome.termination, Termination::Exited(0));
+}
+
 #[tokio::test]
 async fn limits_and_scheduling_of_others_change_nothing_outside() {
     let code = "
