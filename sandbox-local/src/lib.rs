@@ -50,6 +50,7 @@ mod collect;
 mod command;
 mod exclusive;
 mod executor;
+mod explain;
 mod fd;
 mod folder;
 mod helper;

@@ -12,6 +12,7 @@
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod kernel;
+mod options;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod page;
 mod table;

@@ -1,5 +1,7 @@
 //! The table: every call that this library knows, once, with what happens to it and why.
 
+use super::options::{IP_OPTIONS, IPV6_OPTIONS, SOCKET_OPTIONS, TCP_OPTIONS};
+
 /// A system call by name and number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
@@ -79,6 +81,10 @@ macro_rules! calls {
     (@ ($number:literal $name:ident)) => { Call { name: stringify!($name), number: $number } };
     ($($call:tt)*) => { &[$(calls!(@ $call)),*] };
 }
+
+mod exceptions;
+
+pub(super) use exceptions::EXCEPTIONS;
 
 const CLONE_NEW_ANY: u32 = 0x7e02_0080;
 const MAP_HUGETLB: u32 = 0x0004_0000;
@@ -433,72 +439,6 @@ pub(super) const TABLE: &[Group] = &[
     },
 ];
 
-const SOCKET_OPTIONS: &[u32] = &[
-    libc::SO_DEBUG as u32,
-    libc::SO_REUSEADDR as u32,
-    libc::SO_DONTROUTE as u32,
-    libc::SO_BROADCAST as u32,
-    libc::SO_KEEPALIVE as u32,
-    libc::SO_OOBINLINE as u32,
-    libc::SO_PRIORITY as u32,
-    libc::SO_LINGER as u32,
-    libc::SO_REUSEPORT as u32,
-    libc::SO_PASSCRED as u32,
-    libc::SO_RCVLOWAT as u32,
-    libc::SO_RCVTIMEO as u32,
-    libc::SO_SNDTIMEO as u32,
-    libc::SO_TIMESTAMP as u32,
-    libc::SO_TIMESTAMPNS as u32,
-    libc::SO_INCOMING_CPU as u32,
-];
-
-const TCP_OPTIONS: &[u32] = &[
-    libc::TCP_NODELAY as u32,
-    libc::TCP_MAXSEG as u32,
-    libc::TCP_CORK as u32,
-    libc::TCP_KEEPIDLE as u32,
-    libc::TCP_KEEPINTVL as u32,
-    libc::TCP_KEEPCNT as u32,
-    libc::TCP_SYNCNT as u32,
-    libc::TCP_LINGER2 as u32,
-    libc::TCP_DEFER_ACCEPT as u32,
-    libc::TCP_WINDOW_CLAMP as u32,
-    libc::TCP_QUICKACK as u32,
-    libc::TCP_USER_TIMEOUT as u32,
-    libc::TCP_FASTOPEN as u32,
-    libc::TCP_NOTSENT_LOWAT as u32,
-    libc::TCP_FASTOPEN_CONNECT as u32,
-];
-
-const IP_OPTIONS: &[u32] = &[
-    libc::IP_TOS as u32,
-    libc::IP_TTL as u32,
-    libc::IP_PKTINFO as u32,
-    libc::IP_MTU_DISCOVER as u32,
-    libc::IP_RECVERR as u32,
-    libc::IP_RECVTTL as u32,
-    libc::IP_RECVTOS as u32,
-    libc::IP_FREEBIND as u32,
-    libc::IP_BIND_ADDRESS_NO_PORT as u32,
-    libc::IP_MULTICAST_IF as u32,
-    libc::IP_MULTICAST_TTL as u32,
-    libc::IP_MULTICAST_LOOP as u32,
-];
-
-const IPV6_OPTIONS: &[u32] = &[
-    libc::IPV6_UNICAST_HOPS as u32,
-    libc::IPV6_MULTICAST_IF as u32,
-    libc::IPV6_MULTICAST_HOPS as u32,
-    libc::IPV6_MULTICAST_LOOP as u32,
-    libc::IPV6_MTU_DISCOVER as u32,
-    libc::IPV6_RECVERR as u32,
-    libc::IPV6_V6ONLY as u32,
-    libc::IPV6_RECVPKTINFO as u32,
-    libc::IPV6_RECVHOPLIMIT as u32,
-    libc::IPV6_RECVTCLASS as u32,
-    libc::IPV6_TCLASS as u32,
-];
-
 /// Calls that only x86_64 has: most are older forms of others.
 #[cfg(target_arch = "x86_64")]
 pub(super) const LEGACY: &[Group] = &[
@@ -538,82 +478,3 @@ pub(super) const LEGACY: &[Group] = &[];
 /// number alike.
 #[cfg(all(test, target_arch = "x86_64"))]
 pub(super) const UNUSED: std::ops::RangeInclusive<u32> = 335..=423;
-
-/// In this order; a later one wins.
-pub(super) const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        applies: |policy| policy.sockets == super::Sockets::Host,
-        group: Group {
-            reason: "with the caller's network: netlink's routing family too, for interface lists. \
-                     Without, its memory would be nobody's",
-            rule: Rule::AllowIf(
-                &[
-                    When::Keyed {
-                        key: 0,
-                        value: 1,
-                        mask: TYPE,
-                        allowed: &[
-                            (UNIX, ANY_UNIX),
-                            (INET, STREAM_DATAGRAM),
-                            (INET6, STREAM_DATAGRAM),
-                            (NETLINK, &[libc::SOCK_RAW as u32, libc::SOCK_DGRAM as u32]),
-                        ],
-                    },
-                    When::Keyed {
-                        key: 0,
-                        value: 2,
-                        mask: WHOLE,
-                        allowed: &[
-                            (UNIX, &[0, 1]),
-                            (INET, TCP_UDP),
-                            (INET6, TCP_UDP),
-                            (NETLINK, &[libc::NETLINK_ROUTE as u32]),
-                        ],
-                    },
-                ],
-                Answer::NoFamily,
-            ),
-            calls: calls![SYS_socket],
-        },
-    },
-    Exception {
-        applies: |policy| policy.sockets == super::Sockets::Unix,
-        group: Group {
-            reason: "without a network namespace, a job that is denied the network has unix sockets \
-                     only",
-            rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])], Answer::NoFamily),
-            calls: calls![SYS_socket],
-        },
-    },
-    Exception {
-        applies: |policy| !policy.counted_memory,
-        group: Group {
-            reason: "without a memory cgroup, nobody counts memory that no process maps",
-            rule: Rule::Answer(Answer::Refused),
-            calls: calls![SYS_memfd_create SYS_shmget],
-        },
-    },
-    Exception {
-        applies: |policy| !policy.namespaces,
-        group: Group {
-            reason: "without a pid namespace, the caller itself and no process by number",
-            rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
-            calls: calls![
-                SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
-                SYS_sched_setscheduler
-            ],
-        },
-    },
-    Exception {
-        applies: |policy| !policy.namespaces,
-        group: Group {
-            reason: "without an IPC and a pid namespace, what processes of a user share",
-            rule: Rule::Answer(Answer::Refused),
-            calls: calls![
-                SYS_setpriority SYS_ioprio_set SYS_shmget SYS_shmat SYS_shmctl SYS_semget
-                SYS_semctl SYS_semop SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl
-                SYS_mq_open SYS_mq_unlink
-            ],
-        },
-    },
-];

@@ -1,0 +1,83 @@
+//! Calls whose rule depends on what else holds the job.
+
+use super::super::Sockets;
+use super::*;
+
+/// In this order; a later one wins.
+pub(in crate::seccomp) const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        applies: |policy| policy.sockets == Sockets::Host,
+        group: Group {
+            reason: "with the caller's network: netlink's routing family too, for interface lists. \
+                     Without, its memory would be nobody's",
+            rule: Rule::AllowIf(
+                &[
+                    When::Keyed {
+                        key: 0,
+                        value: 1,
+                        mask: TYPE,
+                        allowed: &[
+                            (UNIX, ANY_UNIX),
+                            (INET, STREAM_DATAGRAM),
+                            (INET6, STREAM_DATAGRAM),
+                            (NETLINK, &[libc::SOCK_RAW as u32, libc::SOCK_DGRAM as u32]),
+                        ],
+                    },
+                    When::Keyed {
+                        key: 0,
+                        value: 2,
+                        mask: WHOLE,
+                        allowed: &[
+                            (UNIX, &[0, 1]),
+                            (INET, TCP_UDP),
+                            (INET6, TCP_UDP),
+                            (NETLINK, &[libc::NETLINK_ROUTE as u32]),
+                        ],
+                    },
+                ],
+                Answer::NoFamily,
+            ),
+            calls: calls![SYS_socket],
+        },
+    },
+    Exception {
+        applies: |policy| policy.sockets == Sockets::Unix,
+        group: Group {
+            reason: "without a network namespace, a job that is denied the network has unix sockets \
+                     only",
+            rule: Rule::AllowIf(&[When::OneOf(0, &[UNIX])], Answer::NoFamily),
+            calls: calls![SYS_socket],
+        },
+    },
+    Exception {
+        applies: |policy| !policy.counted_memory,
+        group: Group {
+            reason: "without a memory cgroup, nobody counts memory that no process maps",
+            rule: Rule::Answer(Answer::Refused),
+            calls: calls![SYS_memfd_create SYS_shmget],
+        },
+    },
+    Exception {
+        applies: |policy| !policy.namespaces,
+        group: Group {
+            reason: "without a pid namespace, the caller itself and no process by number",
+            rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
+            calls: calls![
+                SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
+                SYS_sched_setscheduler
+            ],
+        },
+    },
+    Exception {
+        applies: |policy| !policy.namespaces,
+        group: Group {
+            reason: "without an IPC and a pid namespace, what processes of a user share",
+            rule: Rule::Answer(Answer::Refused),
+            calls: calls![
+                SYS_setpriority SYS_ioprio_set SYS_shmget SYS_shmat SYS_shmctl SYS_semget
+                SYS_semctl SYS_semop SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl
+                SYS_mq_open SYS_mq_unlink
+            ],
+        },
+    },
+];
