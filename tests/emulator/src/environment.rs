@@ -70,6 +70,9 @@ impl Environment {
             .args(["--runtime".as_ref(), function.runtime.as_os_str()])
             .args(["--tmp", &function.tmp.to_string(), "--uid", &uid.to_string()])
             .args(["--runtime-api", &runtime_api]);
+        if let Some(root) = &function.root {
+            command.args(["--root".as_ref(), root.as_os_str()]);
+        }
         if function.launcher == Launcher::WorstCase {
             command.arg("--worst-case");
         }

@@ -32,8 +32,10 @@ pub struct Function {
     pub timeout: Duration,
     pub tenancy: Tenancy,
     pub concurrency: usize,
-    /// What the bootstrap is.
+    /// What the bootstrap is; with a root, where it is in there.
     pub runtime: PathBuf,
+    /// The files of an image, instead of this machine's.
+    pub root: Option<PathBuf>,
     pub launcher: Launcher,
     /// Variables of the function.
     pub env: Vec<(String, String)>,
@@ -54,12 +56,19 @@ impl Function {
             tenancy: Tenancy::Shared,
             concurrency: 10,
             runtime: tools::runner(),
+            root: None,
             launcher: Launcher::WorstCase,
             env: vec![("SANDBOX_OWNS_USER".into(), "1".into())],
             tmp: 512 << 20,
             uid: None,
             vpc: None,
         }
+    }
+
+    /// The entrypoint of an image whose files are in that folder, in Lambda's worst case.
+    pub fn image(name: impl Into<String>, root: impl Into<PathBuf>) -> Self {
+        let runtime = "/usr/local/bin/sandbox-runner".into();
+        Self { runtime, root: Some(root.into()), ..Self::runner(name) }
     }
 
     /// A bare handler that runs commands without any protection.

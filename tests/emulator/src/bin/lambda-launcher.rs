@@ -1,7 +1,8 @@
 //! Makes a place that is as bad as Lambda may be, and starts a runtime in it.
 //!
-//! `vm`: a process namespace stands in for the microVM. It has a read-only root, a `/tmp` of its
-//! own, `/dev` without `/dev/shm`, and a first process that reaps. Everything in it dies with it.
+//! `vm`: a process namespace stands in for the microVM. It has a read-only root, this machine's or
+//! an image's, a `/tmp` of its own, `/dev` without `/dev/shm`, and a first process that reaps.
+//! Everything in it dies with it.
 //! `init`: that first process; it starts AWS's emulator. `drop`: what the emulator starts as the
 //! runtime: takes mechanisms away, becomes Lambda's user, points the runtime to the proxy in
 //! front of the Runtime API, and executes it.
@@ -21,13 +22,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, exit};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, pivot_root, setgroups, setresgid, setresuid};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -49,9 +50,12 @@ fn main() {
 }
 
 fn option<'a>(args: &'a [String], name: &str) -> &'a str {
-    let at = args.iter().position(|arg| arg == name);
-    let at = at.unwrap_or_else(|| panic!("{name} is missing"));
-    &args[at + 1]
+    given(args, name).unwrap_or_else(|| panic!("{name} is missing"))
+}
+
+fn given<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
+    let at = args.iter().position(|arg| arg == name)?;
+    Some(&args[at + 1])
 }
 
 /// Namespaces for everything that follows; ends with the process that started it.
@@ -71,31 +75,43 @@ fn init(args: &[String]) {
     let none: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(none, "/", none, private, none).expect("private");
+    let root = Path::new(given(args, "--root").unwrap_or("/"));
+    if root != Path::new("/") {
+        mount(Some(root), root, none, MsFlags::MS_BIND, none).expect("root");
+    }
+    let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let tmpfs = |target: &str, options: &str| {
-        mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID, Some(options))
+        mount(Some("tmpfs"), &inside(target), Some("tmpfs"), MsFlags::MS_NOSUID, Some(options))
             .unwrap_or_else(|errno| panic!("tmpfs at {target}: {errno}"));
     };
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).expect("proc");
+    mount(Some("proc"), &inside("/proc"), Some("proc"), MsFlags::empty(), none).expect("proc");
     tmpfs(PROGRAMS, "mode=755,size=64k");
     let place = |source: &Path, name: &str| {
-        let target = Path::new(PROGRAMS).join(name);
+        let target = inside(PROGRAMS).join(name);
         File::create(&target).expect("mount point");
         mount(Some(source), &target, none, MsFlags::MS_BIND, none).expect("bind");
     };
-    place(Path::new(option(args, "--runtime")), "runtime");
+    if root == Path::new("/") {
+        place(Path::new(option(args, "--runtime")), "runtime");
+    }
     place(&std::env::current_exe().expect("own path"), "launcher");
     place(Path::new(option(args, "--emulator")), "emulator");
     tmpfs("/tmp", &format!("mode=1777,size={}", option(args, "--tmp")));
     tmpfs("/dev", "mode=755,size=64k");
     for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
         let mode = Mode::from_bits_truncate(0o666);
-        let node = Path::new("/dev").join(name);
         nix::sys::stat::umask(Mode::empty());
-        mknod(&node, SFlag::S_IFCHR, mode, makedev(1, minor)).expect("device");
+        mknod(&inside("/dev").join(name), SFlag::S_IFCHR, mode, makedev(1, minor)).expect("device");
     }
-    symlink("/proc/self/fd", "/dev/fd").expect("link");
+    symlink("/proc/self/fd", inside("/dev/fd")).expect("link");
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(none, "/", none, read_only, none).expect("read-only root");
+    mount(none, root, none, read_only, none).expect("read-only root");
+    if root != Path::new("/") {
+        std::env::set_current_dir(root).expect("root");
+        // The old root is left beneath the new one, and then let go (pivot_root(2)).
+        pivot_root(".", ".").expect("pivot_root");
+        umount2(".", MntFlags::MNT_DETACH).expect("umount");
+    }
 
     let programs = |name: &str| Path::new(PROGRAMS).join(name);
     let mut emulator = Command::new(programs("emulator"));
@@ -106,7 +122,11 @@ fn init(args: &[String]) {
         .args(["--runtime-api-address", option(args, "--behind")])
         .arg(programs("launcher"))
         .args(["drop", "--uid", option(args, "--uid")])
+        .args(["--runtime", option(args, "--runtime")])
         .args(["--runtime-api", option(args, "--runtime-api")]);
+    if given(args, "--root").is_some() {
+        emulator.arg("--installed");
+    }
     if args.iter().any(|arg| arg == "--worst-case") {
         emulator.arg("--worst-case");
     }
@@ -124,7 +144,12 @@ fn init(args: &[String]) {
 /// Becomes the runtime.
 fn drop_rights(args: &[String]) {
     let uid = option(args, "--uid").parse().expect("uid");
-    let runtime = Path::new(PROGRAMS).join("runtime");
+    // An image has it in its own place.
+    let installed = args.iter().any(|arg| arg == "--installed");
+    let runtime = match installed {
+        true => Path::new(option(args, "--runtime")).to_owned(),
+        false => Path::new(PROGRAMS).join("runtime"),
+    };
     if args.iter().any(|arg| arg == "--worst-case") {
         // Installed with root's rights, so no_new_privs stays off, as it may be in Lambda.
         install(&compile(missing(), libc::ENOSYS));
