@@ -29,6 +29,7 @@ struct Image {
 }
 
 type Check = Result<(), Failed>;
+type Test = fn(&Image) -> Check;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -37,8 +38,6 @@ fn main() {
     );
     let runtime = Arc::new(Runtime::new().expect("runtime"));
     let functions = RUNTIMES.map(|name| Function {
-        // A cold environment for every other case would be what is measured.
-        concurrency: 4,
         memory: 2048,
         ..Function::image(name, images.join(name))
     });
@@ -60,12 +59,12 @@ fn main() {
             let name = format!("{name}::{}", case.name);
             trials.push(Trial::test(name, check).with_ignored_flag(!applies));
         }
-        let own: &[(&str, fn(&Image) -> Check)] = match name {
+        let own: &[(&str, Test)] = match name {
             "python" => &[("draws_a_plot", python_plot), ("runs_what_models_write", programs)],
             "r" => &[("draws_a_plot", r_plot), ("has_its_packages", r_packages)],
             _ => &[("runs_what_models_write", programs)],
         };
-        let all: &[(&str, fn(&Image) -> Check)] = &[
+        let all: &[(&str, Test)] = &[
             ("attacks_are_held_as_claimed", attacks),
             ("has_exactly_the_locked_packages", locked),
             ("is_a_place_for_programs_and_not_to_stay", place),
@@ -152,11 +151,14 @@ fn r_packages(image: &Image) -> Check {
 }
 
 /// The programs of the compatibility suite, except one for a package that needs a network and
-/// those for what may be in no function: `/dev/shm`, semaphores, `/dev/stdin`.
+/// those for what may be in no function: `/dev/shm`, semaphores, `/dev/stdin`, a name of the user,
+/// of whom the emulator has many.
 fn programs(image: &Image) -> Check {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs");
     let (extension, but): (_, &[&str]) = match image.name {
-        "python" => ("py", &["requests.py", "processes.py", "streams.py", "threads.py"]),
+        "python" => {
+            ("py", &["requests.py", "processes.py", "streams.py", "threads.py", "system.py"])
+        }
         _ => ("js", &[]),
     };
     let mut ran = 0;
