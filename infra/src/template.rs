@@ -1,0 +1,207 @@
+//! CloudFormation templates, as far as a check needs them.
+//!
+//! A template is evaluated for every choice that its parameters leave open, so that nothing hides
+//! behind a condition. What is unknown before a deployment, an id for instance, becomes a name in
+//! braces: `{Vpc}` is what `!Ref Vpc` will be, `{Role.Arn}` what `!GetAtt Role.Arn` will.
+
+mod evaluate;
+mod read;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::model::Deployment;
+use crate::rules::{Finding, check};
+use evaluate::Scope;
+use sandbox_core::Verdict;
+
+/// Templates that are deployed together, read and not yet evaluated.
+#[derive(Clone, Debug)]
+pub struct Template {
+    documents: Vec<Value>,
+}
+
+/// Why a template cannot be checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is no YAML.
+    #[error("{place} is no YAML: {why}")]
+    Yaml {
+        /// Which.
+        place: String,
+        /// Why not.
+        why: String,
+    },
+    /// It uses something that a check cannot see through.
+    #[error("{0}; a check cannot see through that")]
+    Opaque(String),
+    /// Something is missing or of the wrong kind.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// The values of a template's parameters.
+type Choice = BTreeMap<String, Value>;
+
+/// More choices than a template of ours has; each is evaluated.
+const MOST_CHOICES: usize = 256;
+
+impl Template {
+    /// Reads templates. Those after the first may import what an earlier one exports; the first
+    /// one's stack is called `sandbox`, which is what later ones take it to be by default.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or is no template.
+    pub fn read<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, TemplateError> {
+        let mut documents = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| TemplateError::Read { path: path.to_owned(), source })?;
+            documents.push(yaml::parse(&path.display().to_string(), &text)?);
+        }
+        Self::from_documents(documents)
+    }
+
+    /// Takes templates in their JSON form, with functions by their long names.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub fn from_documents(documents: Vec<Value>) -> Result<Self, TemplateError> {
+        for document in &documents {
+            if !document["Resources"].is_object() {
+                return Err(TemplateError::Wrong("a template has no Resources".into()));
+            }
+            if !document["Transform"].is_null() {
+                return Err(TemplateError::Opaque("a template has a Transform".into()));
+            }
+        }
+        Ok(Self { documents })
+    }
+
+    /// Their JSON form.
+    pub fn documents(&self) -> &[Value] {
+        &self.documents
+    }
+
+    /// Judges what would be deployed: with the default parameters every promise must be kept;
+    /// with any others, none may be broken, and what is then not promised is named.
+    ///
+    /// # Errors
+    ///
+    /// A template that cannot be evaluated.
+    pub fn check(&self) -> Result<Vec<Finding>, TemplateError> {
+        let mut choices = self.choices()?.into_iter();
+        let Some(default) = choices.next() else {
+            return Err(TemplateError::Wrong("there is no template".into()));
+        };
+        let mut findings = check(&self.deployment(&default)?);
+        for finding in &mut findings {
+            if finding.verdict == Verdict::Open {
+                finding.verdict = Verdict::Broken;
+            }
+        }
+        for choice in choices {
+            let other = check(&self.deployment(&choice)?);
+            for (finding, other) in findings.iter_mut().zip(other) {
+                if finding.verdict != Verdict::Held || other.verdict == Verdict::Held {
+                    continue;
+                }
+                let of = difference(&default, &choice);
+                if other.verdict == Verdict::Open {
+                    finding.evidence += &format!(" (not so with {of})");
+                } else {
+                    finding.verdict = other.verdict;
+                    finding.evidence = format!("with {of}: {}", other.evidence);
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Every choice that changes what is deployed, the defaults first.
+    fn choices(&self) -> Result<Vec<Choice>, TemplateError> {
+        let mut choices = vec![Choice::new()];
+        for document in &self.documents {
+            let deciding = evaluate::deciding(document);
+            for (name, parameter) in object(&document["Parameters"]) {
+                let default = match &parameter["Default"] {
+                    Value::Null => Value::String(format!("{{{name}}}")),
+                    default => default.clone(),
+                };
+                let mut values = vec![default];
+                if deciding.contains(name) {
+                    match parameter["AllowedValues"].as_array() {
+                        Some(allowed) => values.extend(allowed.iter().cloned()),
+                        None => values.extend([format!("{{{name}}}").into(), "".into()]),
+                    }
+                }
+                let mut seen = Vec::new();
+                values.retain(|value| {
+                    let new = !seen.contains(value);
+                    seen.push(value.clone());
+                    new
+                });
+                let with = |choice: &Choice, value: &Value| {
+                    let mut choice = choice.clone();
+                    choice.insert(name.clone(), value.clone());
+                    choice
+                };
+                // The first value of each stays the first choice.
+                choices = values
+                    .iter()
+                    .flat_map(|value| choices.iter().map(|choice| with(choice, value)))
+                    .collect();
+                if choices.len() > MOST_CHOICES {
+                    let message = format!("parameters leave more than {MOST_CHOICES} choices");
+                    return Err(TemplateError::Opaque(message));
+                }
+            }
+        }
+        Ok(choices)
+    }
+
+    /// What is deployed with these parameters.
+    fn deployment(&self, choice: &Choice) -> Result<Deployment, TemplateError> {
+        let mut resources = Map::new();
+        let mut exports = BTreeMap::new();
+        for (index, document) in self.documents.iter().enumerate() {
+            let stack = if index == 0 { "sandbox" } else { "another" };
+            let mut scope = Scope::new(document, choice, stack, &exports);
+            for (name, resource) in scope.resources()? {
+                if resources.insert(name.clone(), resource).is_some() {
+                    let message = format!("two templates have a resource {name}");
+                    return Err(TemplateError::Wrong(message));
+                }
+            }
+            let own = scope.exports()?;
+            exports.extend(own);
+        }
+        read::deployment(&resources, choice)
+    }
+}
+
+fn difference(default: &Choice, choice: &Choice) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let differs = choice.iter().filter(|(name, value)| default.get(*name) != Some(value));
+    differs.map(|(name, value)| format!("{name}={}", text(value))).collect::<Vec<_>>().join(" ")
+}
+
+/// The entries of an object; none, if it is not one.
+fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
