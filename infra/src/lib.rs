@@ -1,11 +1,11 @@
 //! What a deployment in AWS promises, and whether that is so.
 //!
 //! A [`Deployment`] is what there is: [read from templates](Template) before anything is deployed,
-//! or from an account afterwards. The same [rules](check) judge both.
+//! or [from an account](account::Account) afterwards. The same [rules](check) judge both.
 
 #![forbid(unsafe_code)]
 
-//ACC pub mod account;
+pub mod account;
 mod model;
 mod policy;
 mod rules;

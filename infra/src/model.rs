@@ -34,8 +34,8 @@ pub struct Deployment {
     pub doors: Part<Vec<Door>>,
     /// What is recorded.
     pub watch: Watch,
-    /// What is in a template besides and is not known here.
-    pub unknown: Vec<String>,
+    /// What is in a template besides and is not known here. An account has other things too.
+    pub unknown: Option<Vec<String>>,
 }
 
 /// One function.

@@ -52,8 +52,8 @@ pub enum TemplateError {
     Wrong(String),
 }
 
-/// The values of a template's parameters.
-type Choice = BTreeMap<String, Value>;
+/// The values of parameters, by template and name.
+type Choice = BTreeMap<(usize, String), Value>;
 
 /// More choices than a template of ours has; each is evaluated.
 const MOST_CHOICES: usize = 256;
@@ -121,9 +121,13 @@ impl Template {
                 if finding.verdict != Verdict::Held || other.verdict == Verdict::Held {
                     continue;
                 }
-                let of = difference(&default, &choice);
+                let differs = difference(&default, &choice);
+                let of = differs.join(" ");
                 if other.verdict == Verdict::Open {
-                    finding.evidence += &format!(" (not so with {of})");
+                    // Once, and not again for what else may be chosen with it.
+                    if differs.len() == 1 {
+                        finding.evidence += &format!(" (not so with {of})");
+                    }
                 } else {
                     finding.verdict = other.verdict;
                     finding.evidence = format!("with {of}: {}", other.evidence);
@@ -136,7 +140,7 @@ impl Template {
     /// Every choice that changes what is deployed, the defaults first.
     fn choices(&self) -> Result<Vec<Choice>, TemplateError> {
         let mut choices = vec![Choice::new()];
-        for document in &self.documents {
+        for (index, document) in self.documents.iter().enumerate() {
             let deciding = evaluate::deciding(document);
             for (name, parameter) in object(&document["Parameters"]) {
                 let default = match &parameter["Default"] {
@@ -158,7 +162,7 @@ impl Template {
                 });
                 let with = |choice: &Choice, value: &Value| {
                     let mut choice = choice.clone();
-                    choice.insert(name.clone(), value.clone());
+                    choice.insert((index, name.clone()), value.clone());
                     choice
                 };
                 // The first value of each stays the first choice.
@@ -181,7 +185,7 @@ impl Template {
         let mut exports = BTreeMap::new();
         for (index, document) in self.documents.iter().enumerate() {
             let stack = if index == 0 { "sandbox" } else { "another" };
-            let mut scope = Scope::new(document, choice, stack, &exports);
+            let mut scope = Scope::new(document, index, choice, stack, &exports);
             for (name, resource) in scope.resources()? {
                 if resources.insert(name.clone(), resource).is_some() {
                     let message = format!("two templates have a resource {name}");
@@ -195,10 +199,11 @@ impl Template {
     }
 }
 
-fn difference(default: &Choice, choice: &Choice) -> String {
+/// What is chosen otherwise, as `Name=value`.
+fn difference(default: &Choice, choice: &Choice) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let differs = choice.iter().filter(|(name, value)| default.get(*name) != Some(value));
-    differs.map(|(name, value)| format!("{name}={}", text(value))).collect::<Vec<_>>().join(" ")
+    differs.map(|((_, name), value)| format!("{name}={}", text(value))).collect()
 }
 
 /// The entries of an object; none, if it is not one.

@@ -409,6 +409,17 @@ fn what_a_check_cannot_see_through_is_refused() {
 }
 
 #[test]
+fn nothing_is_promised_of_nothing() {
+    let bucket =
+        json!({ "Resources": { "Bucket": { "Type": "AWS::S3::Bucket", "Properties": {} } } });
+    let findings = Template::from_documents(vec![bucket]).expect("template").check();
+    let held: Vec<_> =
+        findings.expect("findings").into_iter().filter(|f| f.verdict == Verdict::Held).collect();
+    let fine = ["the VPC has no way out", "nothing else is deployed"];
+    assert!(held.iter().all(|finding| fine.contains(&finding.promise)), "{held:#?}");
+}
+
+#[test]
 fn the_second_stack_is_judged_with_the_first() {
     let mut documents = ours().documents().to_vec();
     remove(properties(&mut documents[1], "Function"), "TenancyConfig");

@@ -19,9 +19,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run one program.
     Run(Box<RunArgs>),
-    /// Show what a backend enforces, by attacking it; exit 1 when an attack on a layer that it
+    /// Show what this host enforces, by attacking it; exit 1 when an attack on a layer that it
     /// claims succeeds, or the default job would be refused.
     Doctor(DoctorArgs),
+    /// Show what a deployment in AWS keeps of its promises: attack its functions from inside, and
+    /// read the account. Exit 1 when a promise is broken or could not be tried.
+    Verify(VerifyArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -138,9 +141,30 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DoctorArgs {
-    /// What to examine.
-    #[arg(long, value_enum, default_value = "local")]
-    pub(crate) backend: Backend,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The functions and the bucket are those of `SANDBOX_LAMBDA_FUNCTIONS` and
+/// `SANDBOX_LAMBDA_BUCKET`.
+#[derive(Debug, Parser)]
+pub(crate) struct VerifyArgs {
+    /// Judge CloudFormation templates that are deployed together, and no deployment.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["inside", "url"])]
+    pub(crate) template: Vec<PathBuf>,
+
+    /// Attack from inside only, and do not read the account.
+    #[arg(long)]
+    pub(crate) inside: bool,
+
+    /// An object of another account's, at a URL that was presigned there; it must not be readable.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Vec<String>,
+
+    /// Where the Runtime API is, where that is not Lambda's own place.
+    #[arg(long, value_name = "HOST:PORT", hide = true)]
+    pub(crate) runtime_api: Vec<String>,
 
     /// Print JSON.
     #[arg(long)]

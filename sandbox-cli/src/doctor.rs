@@ -1,22 +1,18 @@
 //! `sandbox doctor`.
 
-use std::io::{self, Write as _};
-
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use sandbox::wire::{RefusalJson, VERSION, enforcement};
 use sandbox::{
-    Attempt, Enforcement, Error, Executor, ExecutorExt as _, Finding, LambdaExecutor, Layer,
-    LayerState, LocalExecutor, ProbeReport, Verdict, Verification,
+    Attempt, Enforcement, Error, Executor as _, ExecutorExt as _, Finding, Layer, LayerState,
+    LocalExecutor, ProbeReport, Verification,
 };
 use serde_json::{Value, json};
 
-use crate::args::Backend;
+use crate::table::{self, mark, print, table};
 
-/// Shows what a backend enforces; returns 1 when a claim is broken or not shown, or the default
+/// Shows what this host enforces; returns 1 when a claim is broken or not shown, or the default
 /// job would be refused.
-pub(crate) async fn doctor(backend: Backend, as_json: bool) -> u8 {
-    let diagnosis = match examine(backend).await {
+pub(crate) async fn doctor(as_json: bool) -> u8 {
+    let diagnosis = match examine().await {
         Ok(diagnosis) => diagnosis,
         Err(error) => {
             print(if as_json {
@@ -31,41 +27,25 @@ pub(crate) async fn doctor(backend: Backend, as_json: bool) -> u8 {
     u8::from(diagnosis.refused.is_some() || !diagnosis.verification.holds())
 }
 
-/// A reader that went away does not change the verdict.
-fn print(text: String) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-async fn examine(backend: Backend) -> Result<Diagnosis, Error> {
-    Ok(match backend {
-        Backend::Local => {
-            let executor = LocalExecutor::new().await?;
-            let report = executor.probe().clone();
-            let refused = report.check_default().err().map(|error| error.to_string());
-            Diagnosis::new(&executor, Some(report), refused).await
-        }
-        Backend::Lambda => Diagnosis::new(&LambdaExecutor::from_env().await?, None, None).await,
+async fn examine() -> Result<Diagnosis, Error> {
+    let executor = LocalExecutor::new().await?;
+    let host = executor.probe().clone();
+    Ok(Diagnosis {
+        enforcement: executor.capabilities().enforcement.clone(),
+        verification: executor.verify().await,
+        refused: host.check_default().err().map(|error| error.to_string()),
+        host,
     })
 }
 
 struct Diagnosis {
     enforcement: Enforcement,
     verification: Verification,
-    /// What the local backend knows of its host.
-    host: Option<ProbeReport>,
+    host: ProbeReport,
     refused: Option<String>,
 }
 
 impl Diagnosis {
-    async fn new(
-        executor: &impl Executor,
-        host: Option<ProbeReport>,
-        refused: Option<String>,
-    ) -> Self {
-        let enforcement = executor.capabilities().enforcement.clone();
-        Self { enforcement, verification: executor.verify().await, host, refused }
-    }
-
     fn to_json(&self) -> Value {
         let finding = |finding: &Finding| {
             json!({
@@ -75,14 +55,14 @@ impl Diagnosis {
                 "remedy": finding.remedy,
             })
         };
-        let findings = self.host.iter().flat_map(|host| host.findings.iter().chain(&host.fatal));
-        let host = self.host.as_ref();
+        let host = &self.host;
+        let findings = host.findings.iter().chain(&host.fatal);
         json!({
             "version": VERSION,
             "backend": self.verification.backend,
-            "kernel": host.map(|host| &host.kernel),
-            "memory_by": host.map(|host| &host.memory_by),
-            "probe_ms": host.map(|host| host.took.as_micros() as f64 / 1000.0),
+            "kernel": host.kernel,
+            "memory_by": host.memory_by,
+            "probe_ms": host.took.as_micros() as f64 / 1000.0,
             "enforcement": enforcement(&self.enforcement),
             "findings": findings.map(finding).collect::<Vec<_>>(),
             "attacks": self.verification.attacks,
@@ -92,15 +72,12 @@ impl Diagnosis {
     }
 
     fn to_text(&self) -> String {
-        let mut parts = Vec::new();
-        parts.extend(self.host.as_ref().map(|host| {
-            format!(
-                "Linux {}; probed in {:.1} ms; memory by {}",
-                host.kernel,
-                host.took.as_secs_f64() * 1000.0,
-                host.memory_by
-            )
-        }));
+        let host = format!(
+            "Linux {}; probed in {:.1} ms; memory by {}",
+            self.host.kernel,
+            self.host.took.as_secs_f64() * 1000.0,
+            self.host.memory_by
+        );
         let mut layers = table(["layer", "state", ""]);
         for layer in Layer::ALL {
             let (mark, note) = match self.enforcement.state(*layer) {
@@ -114,41 +91,18 @@ impl Diagnosis {
         for Attempt { attack, layer, verdict, evidence, .. } in &self.verification.attacks {
             attacks.add_row([*attack, layer.name(), mark(*verdict), evidence.as_str()]);
         }
-        parts.extend([layers.trim_fmt(), attacks.trim_fmt(), self.summary()]);
-        parts.join("\n\n")
+        [host, layers.trim_fmt(), attacks.trim_fmt(), self.summary()].join("\n\n")
     }
 
     fn summary(&self) -> String {
-        let attacks = &self.verification.attacks;
-        let count = |verdict| attacks.iter().filter(|attempt| attempt.verdict == verdict).count();
-        let others = [Verdict::Open, Verdict::Broken, Verdict::Untried]
-            .map(|verdict| (count(verdict), mark(verdict)))
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, mark)| format!(", {count} {mark}"));
-        let mut text = format!("{} attacks: {} held", attacks.len(), count(Verdict::Held));
-        text.extend(others);
-        text += match (&self.refused, self.verification.holds()) {
-            (Some(why), _) => return format!("{text}.\nThe default job is REFUSED: {why}"),
-            (None, true) => ".\nThe default job runs here.",
-            (None, false) => ".\nA claim is broken, or could not be tried: do not rely on it.",
-        };
-        text
+        let verdicts = self.verification.attacks.iter().map(|attempt| attempt.verdict);
+        let text = table::count("attacks", verdicts);
+        match (&self.refused, self.verification.holds()) {
+            (Some(why), _) => format!("{text}.\nThe default job is REFUSED: {why}"),
+            (None, true) => format!("{text}.\nThe default job runs here."),
+            (None, false) => {
+                format!("{text}.\nA claim is broken, or could not be tried: do not rely on it.")
+            }
+        }
     }
-}
-
-/// What must be seen at a glance is in capitals.
-fn mark(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Held => "held",
-        Verdict::Open => "OPEN, not claimed",
-        Verdict::Broken => "BROKEN",
-        Verdict::Untried => "NOT TRIED",
-    }
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
-    table
 }

@@ -4,6 +4,8 @@
 mod args;
 mod doctor;
 mod run;
+mod table;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -23,7 +25,8 @@ async fn main() -> ExitCode {
     };
     let code = match args.command {
         Command::Run(args) => run::run(*args).await,
-        Command::Doctor(args) => doctor::doctor(args.backend, args.json).await,
+        Command::Doctor(args) => doctor::doctor(args.json).await,
+        Command::Verify(args) => verify::verify(args).await,
     };
     ExitCode::from(code)
 }

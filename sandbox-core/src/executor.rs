@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::{self, Stream, StreamExt};
 
-use crate::verify::{self, Verification};
+use crate::verify::{self, Surroundings, Verification};
 use crate::{Capabilities, Error, ErrorKind, Execution, Job, Outcome, Result};
 
 /// Runs jobs. One trait for every backend and every wrapper; see [`ExecutorExt`] for the calls
@@ -84,7 +84,14 @@ pub trait ExecutorExt: Executor {
     /// and nothing shown. Meanwhile the caller listens on loopback, holds a file in its folder for
     /// temporary files and leaves a descriptor of it open to what it executes, for attacks to find.
     async fn verify(&self) -> Verification {
-        verify::verify(self).await
+        verify::verify(self, None).await
+    }
+
+    /// Attacks the sandbox as [`verify`](Self::verify) does, and what is around it too: connects to
+    /// the internet, looks names up, reads strangers' objects, answers in the runner's place. Also
+    /// asks which mechanisms of the kernel a job has.
+    async fn verify_with(&self, surroundings: &Surroundings) -> Verification {
+        verify::verify(self, Some(surroundings)).await
     }
 
     /// Runs many jobs, at most `concurrency` at once, and yields each outcome with the job's

@@ -68,4 +68,4 @@ pub use path::RelPath;
 pub use pattern::Pattern;
 pub use retry::Retry;
 pub use runtime::{Runtime, unknown_runtime};
-pub use verify::{Attempt, Verdict, Verification};
+pub use verify::{Attempt, Mechanism, Surroundings, Verdict, Verification};

@@ -6,6 +6,7 @@
 
 mod attacks;
 mod canary;
+mod surroundings;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use crate::{
     Error, Event, Executor, ExecutorExt, Job, JobBuilder, Layer, LayerState, Limits, Network,
     Outcome, Size, Termination,
 };
-use attacks::{ATTACKS, Attack, PRELUDE, Steps};
+use attacks::{AROUND, ATTACKS, Attack, MECHANISMS, PRELUDE, Steps};
 use canary::Canaries;
+pub use surroundings::Surroundings;
 
 /// What attacks on an executor showed.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +30,18 @@ pub struct Verification {
     pub backend: String,
     /// One entry for each attack.
     pub attacks: Vec<Attempt>,
+    /// What a job's process may do, when that was asked.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// A mechanism of the kernel, as a job's process meets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Mechanism {
+    /// What it is.
+    pub name: String,
+    /// `yes`, a version, or the error that the kernel gives.
+    pub state: String,
 }
 
 /// One attack and what became of it.
@@ -89,11 +103,15 @@ impl Verification {
     }
 }
 
-/// Runs every attack.
-pub(crate) async fn verify<E: Executor + ?Sized>(executor: &E) -> Verification {
-    let mut attempts = Vec::with_capacity(ATTACKS.len());
-    let canaries = Canaries::place();
-    for attack in ATTACKS {
+/// Runs every attack; those on the surroundings too, if there are any.
+pub(crate) async fn verify<E: Executor + ?Sized>(
+    executor: &E,
+    surroundings: Option<&Surroundings>,
+) -> Verification {
+    let mut attempts = Vec::with_capacity(ATTACKS.len() + AROUND.len());
+    let canaries = Canaries::place(surroundings.cloned().unwrap_or_default());
+    let around = if surroundings.is_some() { AROUND } else { &[] };
+    for attack in ATTACKS.iter().chain(around) {
         let result = match &canaries {
             Ok(canaries) => attempt(executor, attack, canaries).await,
             Err(error) => Err(format!("the caller cannot place what an attack looks for: {error}")),
@@ -108,7 +126,24 @@ pub(crate) async fn verify<E: Executor + ?Sized>(executor: &E) -> Verification {
         };
         attempts.push(Attempt { attack: attack.name, layer, claim, verdict, evidence });
     }
-    Verification { backend: executor.capabilities().backend.clone(), attacks: attempts }
+    let mechanisms = match &canaries {
+        Ok(canaries) if surroundings.is_some() => mechanisms(executor, canaries).await,
+        _ => Vec::new(),
+    };
+    let backend = executor.capabilities().backend.clone();
+    Verification { backend, attacks: attempts, mechanisms }
+}
+
+/// What a job's process may do; empty where no job runs.
+async fn mechanisms<E: Executor + ?Sized>(executor: &E, canaries: &Canaries) -> Vec<Mechanism> {
+    let Steps::Alone(script) = MECHANISMS.steps else { return Vec::new() };
+    let Ok(job) = build(executor, &MECHANISMS, script, canaries, "") else { return Vec::new() };
+    let Ok(outcome) = executor.run(job).await else { return Vec::new() };
+    let text = outcome.stdout.text();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("mechanism: ")?.split_once(": "));
+    lines
+        .map(|(name, state)| Mechanism { name: name.to_owned(), state: state.to_owned() })
+        .collect()
 }
 
 /// The layer that an attack is about, and its state: the first that is claimed of those that would
@@ -193,6 +228,8 @@ fn build<E: Executor + ?Sized>(
     let job = Job::python(format!("{PRELUDE}\n{script}"))
         .arg(canaries.facts(&limits, told))
         .label("sandbox.verify", attack.name)
+        // Functions that separate tenants ask for one.
+        .tenant("sandbox-verify")
         .network(capabilities.networks.first().copied().unwrap_or(Network::Denied))
         .limits(limits);
     let missing = capabilities.enforcement.iter().filter(|(_, s)| **s != LayerState::Enforced);

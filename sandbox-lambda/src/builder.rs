@@ -6,7 +6,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_lambda::config::StalledStreamProtectionConfig;
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
-use sandbox_core::{Error, ErrorKind, LimitConcurrency, Result, Size};
+use sandbox_core::{Error, ErrorKind, Result, Size};
 
 use crate::backoff;
 use crate::executor::{Direct, LambdaExecutor, Settings};
@@ -218,10 +218,7 @@ impl LambdaBuilder {
         let store = Store { client: s3, bucket, prefix: self.settings.prefix.clone() };
         let direct =
             Direct::new(self.settings, lambda, store, credentials, region, functions).await?;
-        Ok(match self.concurrency {
-            None => LambdaExecutor::new(direct),
-            Some((most, wait)) => LambdaExecutor::new(LimitConcurrency::new(direct, most, wait)),
-        })
+        Ok(LambdaExecutor::new(direct, self.concurrency))
     }
 }
 

@@ -10,8 +10,8 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use sandbox_core::remote::Described;
 use sandbox_core::{
     Capabilities, Enforcement, Error, ErrorKind, Execution, Executor, Job, Layer, LayerState,
-    LimitKind, Network, Program, Result, Session, SessionSpec, sessions_unsupported,
-    unknown_runtime,
+    LimitConcurrency, LimitKind, Network, Program, Result, Session, SessionSpec, Surroundings,
+    sessions_unsupported, unknown_runtime,
 };
 
 use tokio::sync::Mutex;
@@ -47,6 +47,7 @@ const NOT_OFF: [Layer; 1] = [Layer::SupervisorHidden];
 #[derive(Debug)]
 pub struct LambdaExecutor {
     inner: Box<dyn Executor>,
+    shared: Arc<Shared>,
 }
 
 /// What does not depend on AWS.
@@ -83,8 +84,36 @@ pub(crate) struct Shared {
 }
 
 impl LambdaExecutor {
-    pub(crate) fn new(inner: impl Executor) -> Self {
-        Self { inner: Box::new(inner) }
+    pub(crate) fn new(direct: Direct, concurrency: Option<(usize, Duration)>) -> Self {
+        let shared = Arc::clone(&direct.shared);
+        let inner: Box<dyn Executor> = match concurrency {
+            None => Box::new(direct),
+            Some((most, wait)) => Box::new(LimitConcurrency::new(direct, most, wait)),
+        };
+        Self { inner, shared }
+    }
+
+    /// The functions that jobs go to, as they are configured.
+    pub fn functions(&self) -> &[FunctionSpec] {
+        &self.shared.functions
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> &str {
+        &self.shared.store.bucket
+    }
+
+    /// Whether there is no Lambda, but an emulator; see [`LambdaBuilder::emulator`].
+    pub fn is_emulated(&self) -> bool {
+        self.shared.settings.emulator
+    }
+
+    /// What is around these functions, for
+    /// [`verify_with`](sandbox_core::ExecutorExt::verify_with).
+    pub fn surroundings(&self) -> Surroundings {
+        let url = &self.shared.upload_url;
+        let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        Surroundings::aws(&self.shared.region, host.unwrap_or_default())
     }
 
     /// Settings to give before the executor is made.

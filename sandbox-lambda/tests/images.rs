@@ -37,10 +37,8 @@ fn main() {
         "SANDBOX_TEST_IMAGES does not say where the images are; run: source scripts/test-images",
     );
     let runtime = Arc::new(Runtime::new().expect("runtime"));
-    let functions = RUNTIMES.map(|name| Function {
-        memory: 2048,
-        ..Function::image(name, images.join(name))
-    });
+    let functions =
+        RUNTIMES.map(|name| Function { memory: 2048, ..Function::image(name, images.join(name)) });
     let cloud = Arc::new(runtime.block_on(Cloud::start(functions)));
     let mut trials = Vec::new();
     for name in RUNTIMES {

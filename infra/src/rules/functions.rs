@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Fault, broken, faults, seen};
-use crate::model::Deployment;
+use crate::model::{Deployment, Function};
+
+/// The functions; without any, nothing is promised of them.
+fn functions(all: &Deployment) -> Result<&Vec<Function>, Fault> {
+    if all.functions.is_empty() { broken("there is no function") } else { Ok(&all.functions) }
+}
 
 pub(super) fn microvms(all: &Deployment) -> Answer {
-    if all.functions.is_empty() {
-        return broken("there is no function");
-    }
-    faults(&all.functions, |function| {
+    faults(functions(all)?, |function| {
         let name = &function.name;
         if function.managed_instances {
             return Some(format!(
@@ -24,7 +26,7 @@ pub(super) fn microvms(all: &Deployment) -> Answer {
 
 pub(super) fn tenants(all: &Deployment) -> Answer {
     let shared: Vec<_> =
-        all.functions.iter().filter(|f| !f.tenant_isolation).map(|f| f.name.as_str()).collect();
+        functions(all)?.iter().filter(|f| !f.tenant_isolation).map(|f| f.name.as_str()).collect();
     if shared.is_empty() {
         return Ok("tenant isolation is on".into());
     }
@@ -60,7 +62,7 @@ const MOST_SECONDS: u64 = 900;
 
 pub(super) fn bounded(all: &Deployment) -> Answer {
     let mut most = 0;
-    for function in &all.functions {
+    for function in functions(all)? {
         let name = &function.name;
         match function.timeout {
             Some(1..=MOST_SECONDS) => {}
@@ -82,6 +84,7 @@ pub(super) fn bounded(all: &Deployment) -> Answer {
 
 pub(super) fn doors(all: &Deployment) -> Answer {
     let doors = seen(&all.doors)?;
+    functions(all)?;
     faults(doors, |door| Some(format!("{} {}", door.kind, door.id)))?;
     Ok("no function URL, no permission for others, no event source".into())
 }

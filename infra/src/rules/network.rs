@@ -1,7 +1,7 @@
 //! Where packets and names can go.
 
-use super::{Answer, broken, faults, seen};
-use crate::model::{Deployment, Endpoint};
+use super::{Answer, Fault, broken, faults, seen};
+use crate::model::{Deployment, Endpoint, Subnet};
 use crate::policy::Statement;
 
 pub(super) fn gateways(all: &Deployment) -> Answer {
@@ -10,8 +10,14 @@ pub(super) fn gateways(all: &Deployment) -> Answer {
     Ok("no internet or NAT gateway, peering, VPN or transit".into())
 }
 
-pub(super) fn associated(all: &Deployment) -> Answer {
+/// The subnets; without any, nothing is promised of them.
+fn subnets(all: &Deployment) -> Result<&Vec<Subnet>, Fault> {
     let subnets = seen(&all.subnets)?;
+    if subnets.is_empty() { broken("there are no subnets") } else { Ok(subnets) }
+}
+
+pub(super) fn associated(all: &Deployment) -> Answer {
+    let subnets = subnets(all)?;
     faults(subnets, |subnet| {
         let missing = subnet.route_table.is_none();
         missing.then(|| format!("{} follows the VPC's main table", subnet.id))
@@ -31,18 +37,18 @@ pub(super) fn routes(all: &Deployment) -> Answer {
             }
         }
     }
-    for subnet in seen(&all.subnets)? {
+    for subnet in subnets(all)? {
         let table = subnet.route_table.as_ref();
         if let Some(table) = table.filter(|table| !tables.iter().any(|t| t.id == **table)) {
             leads.push(format!("nothing is known about {table}"));
         }
     }
     faults(&leads, |lead| Some(lead.clone()))?;
-    Ok(format!("{} route tables lead to S3's endpoint and nowhere else", tables.len()))
+    Ok("what is not S3's has no route".into())
 }
 
 pub(super) fn addresses(all: &Deployment) -> Answer {
-    let subnets = seen(&all.subnets)?;
+    let subnets = subnets(all)?;
     faults(subnets, |subnet| {
         subnet.public.then(|| format!("{} gives out public ones", subnet.id))
     })?;
@@ -59,7 +65,7 @@ pub(super) fn endpoints(all: &Deployment) -> Answer {
     let [endpoint] = &endpoints[..] else {
         return broken(format!("there are {} S3 endpoints, and must be one", endpoints.len()));
     };
-    for subnet in seen(&all.subnets)? {
+    for subnet in subnets(all)? {
         if let Some(table) = &subnet.route_table
             && !endpoint.route_tables.contains(table)
         {
@@ -120,6 +126,9 @@ pub(super) fn endpoint_policy(all: &Deployment) -> Answer {
 
 pub(super) fn egress(all: &Deployment) -> Answer {
     let groups = seen(&all.security_groups)?;
+    if groups.is_empty() {
+        return broken("there are no security groups");
+    }
     let s3 = seen(&all.s3_addresses)?;
     faults(groups, |group| {
         if group.egress.is_empty() {

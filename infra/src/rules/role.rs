@@ -19,6 +19,9 @@ const INTERFACES: [&str; 6] = [
 
 fn roles(all: &Deployment) -> Result<&Vec<Role>, super::Fault> {
     let roles = seen(&all.roles)?;
+    if roles.is_empty() {
+        return broken("there is no role");
+    }
     for function in &all.functions {
         if !roles.iter().any(|role| role.id == function.role) {
             return broken(format!("nothing is known about {}", function.role));

@@ -16,6 +16,9 @@ pub(super) fn expire(all: &Deployment) -> Answer {
     if !for_ever.is_empty() {
         return broken(format!("{} are kept for ever", for_ever.join(", ")));
     }
+    if all.functions.is_empty() {
+        return broken("there is no function");
+    }
     match all.functions.iter().find(|function| function.log_group.is_none()) {
         // Lambda makes a group of that name, which keeps for ever.
         Some(function) => broken(format!("{} logs where nothing is set", function.name)),
@@ -34,7 +37,7 @@ pub(super) fn alarms(all: &Deployment) -> Answer {
 }
 
 pub(super) fn nothing_else(all: &Deployment) -> Answer {
-    match all.unknown.as_slice() {
+    match all.unknown.as_deref().unwrap_or_default() {
         [] => Ok("every resource is known here".into()),
         unknown => broken(format!("not known to be harmless: {}", unknown.join(", "))),
     }

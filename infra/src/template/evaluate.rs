@@ -12,6 +12,7 @@ type Exports = BTreeMap<String, Value>;
 /// One template, with its parameters chosen.
 pub(super) struct Scope<'a> {
     document: &'a Value,
+    index: usize,
     choice: &'a Choice,
     stack: &'a str,
     imports: &'a Exports,
@@ -48,11 +49,12 @@ pub(super) fn deciding(document: &Value) -> BTreeSet<String> {
 impl<'a> Scope<'a> {
     pub(super) fn new(
         document: &'a Value,
+        index: usize,
         choice: &'a Choice,
         stack: &'a str,
         imports: &'a Exports,
     ) -> Self {
-        Self { document, choice, stack, imports }
+        Self { document, index, choice, stack, imports }
     }
 
     /// The resources that there are, with their properties evaluated.
@@ -135,7 +137,8 @@ impl<'a> Scope<'a> {
             return Ok(self.stack.into());
         }
         if self.document["Parameters"][name].is_object() {
-            return Ok(self.choice.get(name).cloned().unwrap_or_default());
+            let value = self.choice.get(&(self.index, name.to_owned()));
+            return Ok(value.cloned().unwrap_or_default());
         }
         let known = name.starts_with("AWS::") || self.document["Resources"][name].is_object();
         if known { Ok(format!("{{{name}}}").into()) } else { wrong(format!("there is no {name}")) }

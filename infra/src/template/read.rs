@@ -70,7 +70,8 @@ const S3_ADDRESSES: &str = "S3PrefixListId";
 /// Reads what is deployed.
 pub(super) fn deployment(resources: &Resources, choice: &Choice) -> Result<Deployment> {
     let bucket = bucket(resources)?;
-    let address_list = choice.get(S3_ADDRESSES).and_then(Value::as_str);
+    let address_list = choice.iter().find(|((_, name), _)| name == S3_ADDRESSES);
+    let address_list = address_list.and_then(|(_, value)| value.as_str());
     let missing = || format!("no parameter {S3_ADDRESSES} has the id of S3's addresses");
     Ok(Deployment {
         functions: of(resources, "AWS::Lambda::Function").map(|(_, p)| function(p)).collect(),
@@ -91,7 +92,7 @@ pub(super) fn deployment(resources: &Resources, choice: &Choice) -> Result<Deplo
             .map(|(kind, id)| Door { kind: kind.to_owned(), id })
             .collect()),
         watch: watch(resources),
-        unknown: unknown(resources),
+        unknown: Some(unknown(resources)),
     })
 }
 

@@ -97,6 +97,17 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
+/// What is attacked around a sandbox, when somebody says what there is.
+pub(super) const AROUND: &[Attack] = &[
+    alone("connect to the internet", &[Layer::Network, Layer::Vpc], script!("internet")),
+    alone("look up a name", &[Layer::Network, Layer::Vpc], script!("look_up")),
+    alone("read a stranger's object", &[Layer::Network, Layer::Vpc], script!("foreign_object")),
+    alone("answer in the runner's place", &[Layer::SupervisorHidden], script!("runtime_api")),
+];
+
+/// Not an attack: what there is, in lines.
+pub(super) const MECHANISMS: Attack = alone("ask", &[Layer::Seccomp], script!("mechanisms"));
+
 /// None of the links may have come back as a file.
 fn links_collected(outcome: &Outcome, _: &Canaries) -> Option<Found> {
     let left = outcome.stdout.text().lines().any(|line| line.starts_with("left: "));

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::json;
 
+use super::Surroundings;
 use crate::Limits;
 
 /// A listener, a file and a descriptor of the caller's, all gone when this is dropped.
@@ -24,10 +25,11 @@ pub(super) struct Canaries {
     _listening: (TcpListener, Option<UnixListener>),
     /// Not closed on exec, as a careless library leaves descriptors.
     _descriptor: File,
+    around: Surroundings,
 }
 
 impl Canaries {
-    pub(super) fn place() -> io::Result<Self> {
+    pub(super) fn place(around: Surroundings) -> io::Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let token = format!("verify-{}-{}", std::process::id(), now.as_nanos());
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -44,6 +46,7 @@ impl Canaries {
             port,
             file,
             _descriptor: descriptor,
+            around,
         };
         fcntl(&placed._descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(placed)
@@ -62,6 +65,7 @@ impl Canaries {
             "variables": variables,
             "places": places(),
             "told": told,
+            "around": self.around,
             "memory": limits.memory.as_u64(),
             "processes": limits.processes,
             "open_files": limits.open_files,

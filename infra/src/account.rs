@@ -1,0 +1,109 @@
+//! What an account says about a deployment.
+//!
+//! The services that describe networks are read with plain signed requests: the SDK's own client
+//! for EC2 alone takes minutes and gigabytes to compile, for a dozen questions.
+
+mod api;
+mod functions;
+mod network;
+mod role;
+mod storage;
+mod xml;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+
+use crate::model::{Deployment, Part};
+use api::Api;
+
+/// An account, read with the credentials of a configuration.
+#[derive(Debug)]
+pub struct Account {
+    api: Api,
+}
+
+impl Account {
+    /// The account and region of a configuration. An `endpoint_url` of it is where every service
+    /// is then asked.
+    ///
+    /// # Errors
+    ///
+    /// A configuration without credentials or region.
+    pub fn new(config: &SdkConfig) -> Result<Self, String> {
+        Ok(Self { api: Api::new(config)? })
+    }
+
+    /// The account and region that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub async fn from_env() -> Result<Self, String> {
+        Self::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+    }
+
+    /// What there is around these functions and this bucket. Whatever the credentials may not see
+    /// is a part that says so.
+    ///
+    /// # Errors
+    ///
+    /// The functions themselves cannot be read.
+    pub async fn read(&self, functions: &[String], bucket: &str) -> Result<Deployment, String> {
+        let api = &self.api;
+        let mut found = Vec::new();
+        for name in functions {
+            found.push(functions::read(api, name).await?);
+        }
+        let vpc = one_vpc(&found);
+        let found: Vec<_> = found.into_iter().map(|(function, _)| function).collect();
+        let mut groups: Vec<_> = found.iter().flat_map(|f| f.security_groups.clone()).collect();
+        groups.sort();
+        groups.dedup();
+        let (subnets, route_tables, gateways, endpoints, dns) = match &vpc {
+            Ok(vpc) => {
+                let tables = network::route_tables(api, vpc).await;
+                let used = found.iter().flat_map(|f| f.subnets.clone()).collect::<Vec<_>>();
+                (
+                    network::subnets(api, vpc, &used, &tables).await,
+                    network::associated(&tables),
+                    network::gateways(api, vpc).await,
+                    network::endpoints(api, vpc).await,
+                    network::dns(api, vpc).await,
+                )
+            }
+            Err(why) => (
+                Err(why.clone()),
+                Err(why.clone()),
+                Err(why.clone()),
+                Err(why.clone()),
+                Err(why.clone()),
+            ),
+        };
+        Ok(Deployment {
+            subnets,
+            route_tables,
+            gateways,
+            endpoints,
+            security_groups: network::security_groups(api, &groups).await,
+            s3_addresses: network::s3_addresses(api).await,
+            dns,
+            roles: role::read(api, &found).await,
+            bucket: storage::bucket(api, bucket).await,
+            doors: functions::doors(api, &found).await,
+            watch: storage::watch(api, vpc.as_deref().unwrap_or_default(), &found).await,
+            functions: found,
+            vpc,
+            unknown: None,
+        })
+    }
+}
+
+/// The VPC of all functions.
+fn one_vpc(functions: &[(crate::model::Function, Option<String>)]) -> Part<String> {
+    let mut vpcs: Vec<_> = functions.iter().map(|(_, vpc)| vpc.as_deref()).collect();
+    vpcs.dedup();
+    match vpcs[..] {
+        [Some(vpc)] => Ok(vpc.to_owned()),
+        [None] => Err("the functions are in no VPC".into()),
+        _ => Err("the functions are not all in one VPC".into()),
+    }
+}
