@@ -22,6 +22,9 @@ pub(crate) enum Command {
     /// Show what this host enforces, by attacking it; exit 1 when an attack on a layer that it
     /// claims succeeds, or the default job would be refused.
     Doctor(DoctorArgs),
+    /// Run a program in each size that a function may have, and show what is fastest, what is
+    /// cheapest and what is between.
+    Tune(Box<TuneArgs>),
     /// Show what a deployment in AWS keeps of its promises: attack its functions from inside, and
     /// read the account. Exit 1 when a promise is broken or could not be tried.
     Verify(VerifyArgs),
@@ -40,12 +43,27 @@ pub(crate) enum NetworkArg {
 }
 
 #[derive(Debug, Parser)]
-#[command(group = ArgGroup::new("program").required(true).args(["source", "code", "command"]))]
 pub(crate) struct RunArgs {
     /// Where to run.
     #[arg(long, value_enum, default_value = "local")]
     pub(crate) backend: Backend,
 
+    /// Print the outcome as one JSON object on stdout, and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Save artifacts in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+}
+
+/// A program and how it is run.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("program").required(true).args(["source", "code", "command"]))]
+pub(crate) struct JobArgs {
     /// The language: python, r, node or bash. Default: by the file's extension, else python.
     #[arg(long, conflicts_with = "command")]
     pub(crate) runtime: Option<String>,
@@ -65,10 +83,6 @@ pub(crate) struct RunArgs {
     /// Arguments of the program.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
-
-    /// Print the outcome as one JSON object on stdout, and nothing else.
-    #[arg(long)]
-    pub(crate) json: bool,
 
     /// Wall-clock limit, for example 5s or 500ms.
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
@@ -122,10 +136,6 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) artifact: Vec<String>,
 
-    /// Save artifacts in this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) artifacts: Option<PathBuf>,
-
     /// Layers that must be in force.
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     pub(crate) require: Vec<Layer>,
@@ -169,6 +179,43 @@ pub(crate) struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// In Lambda, the sizes are those of the functions of `SANDBOX_LAMBDA_FUNCTIONS`. Here, a size is
+/// imitated by the share of the processors that Lambda gives to it, which takes a writable cgroup.
+#[derive(Debug, Parser)]
+pub(crate) struct TuneArgs {
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) backend: Backend,
+
+    /// The sizes, in MB as Lambda has them. In Lambda: those of the functions.
+    #[arg(
+        long,
+        value_name = "MB",
+        value_delimiter = ',',
+        default_value = "512,1024,1769,2048,3008,4096,6144,8192,10240"
+    )]
+    pub(crate) sizes: Vec<u32>,
+
+    /// Runs in each size, after one that is not counted.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+
+    /// Price it as on Graviton. In Lambda: as the functions are.
+    #[arg(long)]
+    pub(crate) arm64: bool,
+
+    /// Write a chart, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod chart;
 mod doctor;
+mod job;
 mod run;
 mod table;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +29,7 @@ async fn main() -> ExitCode {
     let code = match args.command {
         Command::Run(args) => run::run(*args).await,
         Command::Doctor(args) => doctor::doctor(args.json).await,
+        Command::Tune(args) => tune::tune(*args).await,
         Command::Verify(args) => verify::verify(args).await,
     };
     ExitCode::from(code)

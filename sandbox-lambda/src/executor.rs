@@ -103,6 +103,24 @@ impl LambdaExecutor {
         &self.shared.store.bucket
     }
 
+    /// The same backend with one of its functions, to which then every job goes that it holds.
+    ///
+    /// # Errors
+    ///
+    /// Whatever Lambda answers when it is asked for the function's runner.
+    pub async fn only(&self, function: &FunctionSpec) -> Result<Self> {
+        let shared = &self.shared;
+        let direct = Direct::new(
+            shared.settings.clone(),
+            shared.lambda.clone(),
+            shared.store.clone(),
+            shared.credentials.clone(),
+            shared.region.clone(),
+            vec![function.clone()],
+        );
+        Ok(Self::new(direct.await?, None))
+    }
+
     /// Whether there is no Lambda, but an emulator; see [`LambdaBuilder::emulator`].
     pub fn is_emulated(&self) -> bool {
         self.shared.settings.emulator

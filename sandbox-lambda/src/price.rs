@@ -1,5 +1,7 @@
 //! What an invocation costs.
 
+use std::time::Duration;
+
 use sandbox_core::{Cost, Size};
 
 use crate::function::{Architecture, FunctionSpec};
@@ -37,6 +39,15 @@ impl Default for PriceTable {
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl PriceTable {
+    /// What an invocation costs that is billed for so long with so much memory, without streamed
+    /// responses or a larger `/tmp`.
+    pub fn invocation(&self, architecture: Architecture, memory: Size, billed: Duration) -> Cost {
+        let function = FunctionSpec { architecture, ..FunctionSpec::new("", memory, billed) };
+        let report =
+            Report { billed, duration: billed, memory, max_memory: Size::b(0), init: None };
+        self.cost(&function, &report, 0)
+    }
+
     /// The cost of an invocation, from the platform's own report.
     pub(crate) fn cost(&self, function: &FunctionSpec, report: &Report, streamed: u64) -> Cost {
         let (name, price) = match function.architecture {
@@ -71,8 +82,6 @@ impl PriceTable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -97,6 +106,8 @@ mod tests {
         close(prices.cost(&function, &report, streamed), arm + 0.008);
         function.ephemeral_storage = Size::mib(1536);
         close(prices.cost(&function, &report, 0), arm + 10.0 * 0.000_000_030_9);
+        let alone = prices.invocation(Architecture::Arm64, report.memory, report.billed);
+        close(alone, arm);
         report.billed = Duration::ZERO;
         close(prices.cost(&function, &report, 0), 0.000_000_2);
     }

@@ -15,6 +15,10 @@ use crate::plan::CgroupPlan;
 
 const PREFIX: &str = "sandbox-";
 
+/// How often a job gets its share of the processors, in microseconds: often enough that it does
+/// not stand still for long.
+const PERIOD_US: u32 = 20_000;
+
 /// A directory of a cgroup hierarchy beneath which jobs get their own.
 #[derive(Clone, Debug)]
 pub(crate) struct Parent {
@@ -23,6 +27,10 @@ pub(crate) struct Parent {
     pub(crate) processes: bool,
     /// It counts CPU time.
     pub(crate) cpu: bool,
+    /// It can bound CPU time.
+    pub(crate) bandwidth: bool,
+    /// How many processors a job may use, where that is bounded.
+    pub(crate) processors: Option<f64>,
     pub(crate) path: PathBuf,
     pub(crate) dir: Arc<OwnedFd>,
 }
@@ -33,8 +41,16 @@ impl Parent {
         access(&path, AccessFlags::W_OK).ok()?;
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let dir = Arc::new(open(&path, flags, Mode::empty()).ok()?);
-        let (memory, processes, cpu) = (has("memory"), has("pids"), has("cpuacct"));
-        Some(Self { version, memory, processes, cpu, path, dir })
+        Some(Self {
+            version,
+            memory: has("memory"),
+            processes: has("pids"),
+            cpu: has("cpuacct"),
+            bandwidth: has("cpu"),
+            processors: None,
+            path,
+            dir,
+        })
     }
 
     /// The cgroup of one job beneath this parent, whose directory travels as `parent_fd`.
@@ -56,6 +72,17 @@ impl Parent {
         }
         if self.processes {
             settings.push(set("pids.max", &processes, false));
+        }
+        if let Some(processors) = self.processors.filter(|_| self.bandwidth) {
+            // The kernel takes no quota below a millisecond.
+            let quota = ((f64::from(PERIOD_US) * processors) as u64).max(1000).to_string();
+            let period = PERIOD_US.to_string();
+            if self.version == 1 {
+                settings.push(set("cpu.cfs_period_us", &period, false));
+                settings.push(set("cpu.cfs_quota_us", &quota, false));
+            } else {
+                settings.push(set("cpu.max", &format!("{quota} {period}"), false));
+            }
         }
         CgroupPlan {
             version: self.version,
@@ -146,7 +173,10 @@ fn v2(own: &str, mounts: &str) -> Option<Parent> {
         // The helper moves jobs from the own cgroup: that takes the common ancestor's consent.
         let procs = access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
         let usable = has("memory") && has("pids") && procs;
-        usable.then(|| Parent::open(2, &["memory", "pids", "cpuacct"], dir.to_owned()))?
+        // CPU time is counted without any controller.
+        let all = ["memory", "pids", "cpuacct", "cpu"];
+        let there = if has("cpu") { &all[..] } else { &all[..3] };
+        usable.then(|| Parent::open(2, there, dir.to_owned()))?
     })
 }
 

@@ -59,6 +59,7 @@ pub struct LocalBuilder {
     exclusive: Option<PathBuf>,
     evict: bool,
     left_out: BTreeSet<Layer>,
+    processors: Option<f64>,
 }
 
 impl LocalBuilder {
@@ -92,6 +93,13 @@ impl LocalBuilder {
         self
     }
 
+    /// Lets each job use so many processors at most, 0.5 being half of one's time. Needs a writable
+    /// cgroup with the controller `cpu` (v1, or v2 where it is delegated).
+    pub fn processors(mut self, processors: f64) -> Self {
+        self.processors = Some(processors);
+        self
+    }
+
     /// Gives this process's user and the folder `scratch` over to jobs: they run one at a time,
     /// and after each, **every other process of the user is killed and everything in `scratch` is
     /// removed**. Jobs then need no namespaces to leave nothing behind.
@@ -118,11 +126,14 @@ impl LocalBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Refused`] when the helper cannot be executed,
+    /// or processors cannot be bounded,
     /// [`ErrorKind::Unsupported`] when a layer cannot be left out,
-    /// [`ErrorKind::InvalidJob`] when the root file system is not a folder, and
+    /// [`ErrorKind::InvalidJob`] when the root file system is not a folder or the number of
+    /// processors is none, and
     /// [`ErrorKind::HostExhausted`] when the host has no room for the probe.
     pub async fn build(self) -> Result<LocalExecutor> {
         check_left_out(&self.left_out)?;
+        check_processors(self.processors)?;
         let host = Host::look();
         let helper = Helper::load()?;
         let layout = match &self.rootfs {
@@ -148,6 +159,7 @@ impl LocalBuilder {
         for parent in &mut parents {
             parent.memory &= !self.left_out.contains(&Layer::Memory);
             parent.processes &= !self.left_out.contains(&Layer::Processes);
+            parent.processors = self.processors;
         }
         let attempt =
             |flags, parents| launch::trial(&host, &helper, &layout, &self.left_out, flags, parents);
@@ -158,6 +170,11 @@ impl LocalBuilder {
             left_out: &self.left_out,
         };
         let mut probed = probe::probe(&host, parents, asked, attempt).await?;
+        if self.processors.is_some() && !probed.parents.iter().any(|parent| parent.bandwidth) {
+            let message = "processors cannot be bounded: no cgroup with the controller cpu is \
+                           writable; run as root, or delegate it (systemd: Delegate=cpu)";
+            return Err(Error::new(ErrorKind::Refused, "processors", message));
+        }
         if self.left_out.contains(&Layer::Memory) {
             probed.report.memory_by = "nothing".into();
         }
@@ -228,6 +245,7 @@ impl LocalExecutor {
             exclusive: None,
             evict: false,
             left_out: BTreeSet::new(),
+            processors: None,
         }
     }
 
@@ -250,6 +268,18 @@ impl LocalExecutor {
     /// What this host allows, as found when the executor was made.
     pub fn probe(&self) -> &ProbeReport {
         &self.shared.report
+    }
+}
+
+/// Refuses what is no number of processors.
+fn check_processors(processors: Option<f64>) -> Result<()> {
+    match processors {
+        None => Ok(()),
+        Some(number) if (0.01..=4096.0).contains(&number) => Ok(()),
+        Some(number) => {
+            let message = format!("{number} is no number of processors; give 0.01 to 4096");
+            Err(Error::new(ErrorKind::InvalidJob, "processors", message))
+        }
     }
 }
 

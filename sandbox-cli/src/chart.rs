@@ -1,0 +1,89 @@
+//! Time and cost by size, as a chart.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+use sandbox::{Error, ErrorKind};
+
+use crate::tune::{Best, Sized};
+
+const WIDTH: (u32, u32) = (860, 480);
+const TIME: RGBColor = RGBColor(31, 102, 161);
+const COST: RGBColor = RGBColor(201, 92, 34);
+
+/// Writes the chart; sizes that were not measured are not on it.
+pub(crate) fn write(path: &Path, sizes: &[Sized], best: Best) -> Result<(), Error> {
+    let mut svg = String::new();
+    draw(&mut svg, sizes, best).map_err(|why| Error::new(ErrorKind::Backend, "draw chart", why))?;
+    std::fs::write(path, svg).map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Error::new(ErrorKind::Save, "--svg", message).with_source(error)
+    })
+}
+
+fn draw(svg: &mut String, sizes: &[Sized], best: Best) -> Result<(), String> {
+    let text = |error: DrawingAreaErrorKind<_>| error.to_string();
+    let measured: Vec<_> = sizes.iter().filter(|size| size.failed.is_none()).collect();
+    let most = |value: fn(&Sized) -> f64| {
+        measured.iter().map(|size| value(size)).fold(0.0, f64::max).max(1e-9) * 1.15
+    };
+    let right = most(|size| size.memory_mb as f64);
+    let (time, cost) = (most(|size| size.run_ms[2]), most(|size| size.usd_per_million));
+    let area = SVGBackend::with_string(svg, WIDTH).into_drawing_area();
+    area.fill(&WHITE).map_err(text)?;
+    let mut chart = ChartBuilder::on(&area)
+        .margin(16)
+        .caption("Time and cost by memory", ("sans-serif", 20))
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .right_y_label_area_size(64)
+        .build_cartesian_2d(0.0..right, 0.0..time)
+        .map_err(text)?
+        .set_secondary_coord(0.0..right, 0.0..cost);
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("MB of memory; 1,769 MB have one processor")
+        .y_desc("milliseconds")
+        .x_label_formatter(&|mb| format!("{mb:.0}"))
+        .draw()
+        .map_err(text)?;
+    chart.configure_secondary_axes().y_desc("dollars for a million runs").draw().map_err(text)?;
+    let points = |value: fn(&Sized) -> f64| {
+        measured.iter().map(move |size| (size.memory_mb as f64, value(size))).collect::<Vec<_>>()
+    };
+    let times = points(|size| size.run_ms[0]);
+    chart
+        .draw_series(LineSeries::new(times.clone(), TIME.stroke_width(2)).point_size(4))
+        .map_err(text)?
+        .label("time, with least and most")
+        .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], TIME.stroke_width(2)));
+    let whiskers = measured.iter().map(|size| {
+        let x = size.memory_mb as f64;
+        PathElement::new([(x, size.run_ms[1]), (x, size.run_ms[2])], TIME.stroke_width(1))
+    });
+    chart.draw_series(whiskers).map_err(text)?;
+    chart
+        .draw_secondary_series(
+            LineSeries::new(points(|size| size.usd_per_million), COST.stroke_width(2))
+                .point_size(4),
+        )
+        .map_err(text)?
+        .label("cost")
+        .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], COST.stroke_width(2)));
+    let names = [(best.by_speed, "speed"), (best.balanced, "balanced"), (best.by_cost, "cost")];
+    for (line, (index, name)) in names.into_iter().enumerate() {
+        let (x, y) = (sizes[index].memory_mb as f64, sizes[index].run_ms[0]);
+        let offset = (8, -8 - 14 * i32::try_from(line).unwrap_or_default());
+        let label = EmptyElement::at((x, y)) + Text::new(name, offset, ("sans-serif", 13));
+        chart.draw_series([label]).map_err(text)?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE)
+        .border_style(BLACK.mix(0.3))
+        .draw()
+        .map_err(text)?;
+    area.present().map_err(text)
+}
