@@ -46,6 +46,7 @@ fn draw(svg: &mut String, sizes: &[Sized], best: Best) -> Result<(), String> {
         .x_desc("MB of memory; 1,769 MB have one processor")
         .y_desc("milliseconds")
         .x_label_formatter(&|mb| format!("{mb:.0}"))
+        .y_label_formatter(&|ms| format!("{ms:.0}"))
         .draw()
         .map_err(text)?;
     chart.configure_secondary_axes().y_desc("dollars for a million runs").draw().map_err(text)?;
@@ -71,16 +72,20 @@ fn draw(svg: &mut String, sizes: &[Sized], best: Best) -> Result<(), String> {
         .map_err(text)?
         .label("cost")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], COST.stroke_width(2)));
-    let names = [(best.by_speed, "speed"), (best.balanced, "balanced"), (best.by_cost, "cost")];
+    let names = [
+        (best.by_speed, "best by speed"),
+        (best.balanced, "best of both"),
+        (best.by_cost, "best by cost"),
+    ];
     for (line, (index, name)) in names.into_iter().enumerate() {
         let (x, y) = (sizes[index].memory_mb as f64, sizes[index].run_ms[0]);
-        let offset = (8, -8 - 14 * i32::try_from(line).unwrap_or_default());
+        let offset = (8, -18 - 14 * i32::try_from(line).unwrap_or_default());
         let label = EmptyElement::at((x, y)) + Text::new(name, offset, ("sans-serif", 13));
         chart.draw_series([label]).map_err(text)?;
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperMiddle)
         .background_style(WHITE)
         .border_style(BLACK.mix(0.3))
         .draw()

@@ -152,7 +152,6 @@ fn fit(job: &Job, memory: Size) -> Result<Job, Error> {
     let most = Size::b(memory.as_u64().saturating_sub(RESERVED));
     let mut limits = job.limits.clone();
     limits.memory = limits.memory.min(most);
-    // Each run is to be a run.
     job.to_builder().limits(limits).build()
 }
 
@@ -321,20 +320,22 @@ impl Report {
         let mut text = format!(
             "Lambda gives a processor for each 1,769 MB. This program kept {most:.2} busy at most. "
         );
-        text += &if first.run_ms[0] < last.run_ms[0] * 1.2 {
+        let same = first.run_ms[0] < last.run_ms[0] * 1.2;
+        text += &if same && first.busy > first.processors * 1.2 {
+            "Nothing bounds processors here, as Lambda does: the times show nothing.".to_owned()
+        } else if same {
             "More memory hardly makes it faster: it waits more than it computes, so the smallest \
              size that holds it is the one."
                 .to_owned()
         } else {
             format!(
-                "Beyond {:.0} MB there is nothing left that it could use more of.",
-                (most.max(0.1) * MB_OF_A_PROCESSOR).max(128.0)
+                "Beyond about {:.0} MB there is nothing left that it could use more of.",
+                (most.max(0.1) * MB_OF_A_PROCESSOR / 10.0).round() * 10.0
             )
         };
         if cheap.memory_mb != fast.memory_mb {
             text += &format!(
-                " {} MB is {:.1} times as fast as {} MB and costs {:.2} times as much: memory \
-                 costs by the second, and what ends sooner has fewer of them.",
+                " {} MB is {:.1} times as fast as {} MB and costs {:.2} times as much.",
                 fast.memory_mb,
                 cheap.run_ms[0] / fast.run_ms[0].max(0.001),
                 cheap.memory_mb,

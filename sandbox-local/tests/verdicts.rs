@@ -159,3 +159,29 @@ async fn a_limit_of_a_millisecond_is_a_limit() {
     let end = ends(Job::bash("sleep 5").timeout(Duration::from_millis(1))).await;
     assert!(matches!(end, Termination::WallTime(_)), "{end:?}");
 }
+
+#[tokio::test]
+async fn processors_are_bounded_where_that_is_asked() {
+    use sandbox_core::ErrorKind;
+    use sandbox_local::LocalExecutor;
+    let spin = "import time\nuntil = time.monotonic() + 1\nwhile time.monotonic() < until: pass";
+    let used = async |builder: sandbox_local::LocalBuilder| {
+        let executor = builder.build().await.expect("executor");
+        let outcome = executor.run(Job::python(spin).build().expect("job")).await.expect("outcome");
+        assert!(outcome.is_success());
+        outcome.usage.cpu.as_secs_f64() / outcome.usage.wall.as_secs_f64()
+    };
+    // More cannot be had, however idle the machine is; the control has less when it is busy.
+    let bounded = used(LocalExecutor::builder().processors(0.2)).await;
+    let free = used(LocalExecutor::builder()).await;
+    assert!(bounded < 0.3, "{bounded}");
+    assert!(free > bounded, "{free} without a bound, {bounded} with");
+    for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+        let error = LocalExecutor::builder().processors(wrong).build().await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidJob, "{wrong}: {error}");
+    }
+    // Without cgroups there is nothing to bound them with.
+    let builder = LocalExecutor::builder().without_cgroups().processors(0.5);
+    let error = builder.build().await.expect_err("refused");
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Refused, "processors"), "{error}");
+}
