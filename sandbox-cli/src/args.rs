@@ -147,6 +147,10 @@ pub(crate) struct JobArgs {
     /// The program's network.
     #[arg(long, value_enum, default_value = "denied")]
     pub(crate) network: NetworkArg,
+
+    /// For whom it runs; functions that separate tenants ask for it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Parser)]

@@ -24,6 +24,9 @@ pub(crate) fn build(args: &JobArgs) -> Result<Job, Error> {
     for glob in &args.artifact {
         job = job.artifact(glob);
     }
+    if let Some(tenant) = &args.tenant {
+        job = job.tenant(tenant);
+    }
     for layer in &args.require {
         job = job.require(*layer);
     }
