@@ -78,7 +78,12 @@ impl Account {
                 Err(why.clone()),
             ),
         };
+        let account = found.first().and_then(|function| function.arn.split(':').nth(4));
+        let account = account.map(str::to_owned).filter(|id| !id.is_empty());
         Ok(Deployment {
+            account: account.ok_or_else(|| "the functions have no ARN".to_owned()),
+            // Everything below was asked for by VPC.
+            elsewhere: Vec::new(),
             subnets,
             route_tables,
             gateways,

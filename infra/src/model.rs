@@ -10,8 +10,12 @@ pub type Part<T> = Result<T, String>;
 pub struct Deployment {
     /// The functions, one for each size.
     pub functions: Vec<Function>,
+    /// The account.
+    pub account: Part<String>,
     /// The VPC that they are in.
     pub vpc: Part<String>,
+    /// What belongs to another VPC, and so is not held by what is said of this one.
+    pub elsewhere: Vec<String>,
     /// The subnets that they are in.
     pub subnets: Part<Vec<Subnet>>,
     /// The tables that these subnets are associated with.
@@ -43,6 +47,10 @@ pub struct Deployment {
 pub struct Function {
     /// Its name.
     pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// What it has that a function here has not: a file system, another entrypoint.
+    pub extras: Vec<String>,
     /// Whether an environment serves one tenant only.
     pub tenant_isolation: bool,
     /// Whether it runs on Managed Instances, whose containers share a kernel.
@@ -184,6 +192,8 @@ pub struct Bucket {
     pub policy: Part<Policy>,
     /// How it is encrypted.
     pub encryption: Part<Option<String>>,
+    /// Whether versions are kept, which outlive what expires.
+    pub versioned: Part<bool>,
     /// Days after which everything in it is gone.
     pub expiry: Part<Option<u64>>,
 }

@@ -37,6 +37,19 @@ pub struct Statement {
     pub conditions: Value,
 }
 
+/// What a statement may have.
+const KEYS: [&str; 9] = [
+    "Sid",
+    "Effect",
+    "Principal",
+    "NotPrincipal",
+    "Action",
+    "NotAction",
+    "Resource",
+    "NotResource",
+    "Condition",
+];
+
 impl Policy {
     /// Reads a document.
     ///
@@ -66,6 +79,13 @@ impl Policy {
 
 impl Statement {
     fn parse(value: &Value) -> Result<Self, String> {
+        let names = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+        if let Some(strange) = names.into_iter().find(|name| !KEYS.contains(name)) {
+            return Err(format!("a statement has {strange}, which no statement has"));
+        }
+        if value["Action"].is_null() == value["NotAction"].is_null() {
+            return Err("a statement has neither or both of Action and NotAction".into());
+        }
         let effect = match value["Effect"].as_str() {
             Some("Allow") => Effect::Allow,
             Some("Deny") => Effect::Deny,

@@ -6,6 +6,7 @@
 
 mod evaluate;
 mod read;
+mod strange;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -52,11 +53,19 @@ pub enum TemplateError {
     Wrong(String),
 }
 
-/// The values of parameters, by template and name.
-type Choice = BTreeMap<(usize, String), Value>;
+/// What is chosen at a deployment.
+#[derive(Clone, Debug, Default)]
+struct Choice {
+    /// The values of parameters, by template and name.
+    parameters: BTreeMap<(usize, String), Value>,
+    /// What comparisons in conditions come to, whatever is compared: by template and comparison.
+    comparisons: BTreeMap<(usize, String), bool>,
+    /// What differs from the defaults, for people.
+    what: String,
+}
 
-/// More choices than a template of ours has; each is evaluated.
-const MOST_CHOICES: usize = 256;
+/// Comparisons of which every combination is evaluated.
+const MOST_COMPARISONS: usize = 8;
 
 impl Template {
     /// Reads templates. Those after the first may import what an earlier one exports; the first
@@ -121,11 +130,10 @@ impl Template {
                 if finding.verdict != Verdict::Held || other.verdict == Verdict::Held {
                     continue;
                 }
-                let differs = difference(&default, &choice);
-                let of = differs.join(" ");
+                let of = &choice.what;
                 if other.verdict == Verdict::Open {
-                    // Once, and not again for what else may be chosen with it.
-                    if differs.len() == 1 {
+                    // Once, and not for each way to choose it.
+                    if !finding.evidence.contains("(not so with") {
                         finding.evidence += &format!(" (not so with {of})");
                     }
                 } else {
@@ -137,44 +145,58 @@ impl Template {
         Ok(findings)
     }
 
-    /// Every choice that changes what is deployed, the defaults first.
+    /// The defaults, then each value that a parameter may have instead, then every combination of
+    /// what conditions compare.
     fn choices(&self) -> Result<Vec<Choice>, TemplateError> {
-        let mut choices = vec![Choice::new()];
+        let mut default = Choice::default();
+        let mut others = Vec::new();
+        let mut comparisons = Vec::new();
         for (index, document) in self.documents.iter().enumerate() {
-            let deciding = evaluate::deciding(document);
+            let imported = evaluate::imported(document);
             for (name, parameter) in object(&document["Parameters"]) {
-                let default = match &parameter["Default"] {
-                    Value::Null => Value::String(format!("{{{name}}}")),
+                let unknown = Value::String(format!("{{{name}}}"));
+                let key = (index, name.clone());
+                let value = match &parameter["Default"] {
+                    Value::Null => unknown.clone(),
                     default => default.clone(),
                 };
-                let mut values = vec![default];
-                if deciding.contains(name) {
-                    match parameter["AllowedValues"].as_array() {
-                        Some(allowed) => values.extend(allowed.iter().cloned()),
-                        None => values.extend([format!("{{{name}}}").into(), "".into()]),
+                default.parameters.insert(key.clone(), value);
+                match parameter["AllowedValues"].as_array() {
+                    Some(allowed) => {
+                        others.extend(allowed.iter().map(|v| (key.clone(), v.clone())))
                     }
-                }
-                let mut seen = Vec::new();
-                values.retain(|value| {
-                    let new = !seen.contains(value);
-                    seen.push(value.clone());
-                    new
-                });
-                let with = |choice: &Choice, value: &Value| {
-                    let mut choice = choice.clone();
-                    choice.insert((index, name.clone()), value.clone());
-                    choice
-                };
-                // The first value of each stays the first choice.
-                choices = values
-                    .iter()
-                    .flat_map(|value| choices.iter().map(|choice| with(choice, value)))
-                    .collect();
-                if choices.len() > MOST_CHOICES {
-                    let message = format!("parameters leave more than {MOST_CHOICES} choices");
-                    return Err(TemplateError::Opaque(message));
+                    None if parameter["Type"] == "Number" => {
+                        let bounds = ["MinValue", "MaxValue"].map(|bound| parameter[bound].clone());
+                        let bounds = bounds.into_iter().filter(|bound| !bound.is_null());
+                        others.extend(bounds.map(|bound| (key.clone(), bound)));
+                    }
+                    // Which stack the others' values come from is no choice of this kind.
+                    None if imported.contains(name) => {}
+                    None => others.push((key, unknown)),
                 }
             }
+            comparisons.extend(evaluate::comparisons(document).into_iter().map(|c| (index, c)));
+        }
+        comparisons.sort();
+        comparisons.dedup();
+        if comparisons.len() > MOST_COMPARISONS {
+            let message = format!("conditions make more than {MOST_COMPARISONS} comparisons");
+            return Err(TemplateError::Opaque(message));
+        }
+        let mut choices = vec![default.clone()];
+        for (key, value) in others {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let mut choice = Choice { what: format!("{}={text}", key.1), ..default.clone() };
+            choice.parameters.insert(key, value);
+            choices.push(choice);
+        }
+        for combination in 0..1_usize << comparisons.len() {
+            let holds = |bit: usize| combination >> bit & 1 == 1;
+            let each = comparisons.iter().enumerate().map(|(bit, key)| (key.clone(), holds(bit)));
+            let mut choice = Choice { comparisons: each.collect(), ..default.clone() };
+            let texts = choice.comparisons.iter().map(|((_, of), holds)| format!("{of} {holds}"));
+            choice.what = texts.collect::<Vec<_>>().join(", ");
+            choices.push(choice);
         }
         Ok(choices)
     }
@@ -197,13 +219,6 @@ impl Template {
         }
         read::deployment(&resources, choice)
     }
-}
-
-/// What is chosen otherwise, as `Name=value`.
-fn difference(default: &Choice, choice: &Choice) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let differs = choice.iter().filter(|(name, value)| default.get(*name) != Some(value));
-    differs.map(|((_, name), value)| format!("{name}={}", text(value))).collect()
 }
 
 /// The entries of an object; none, if it is not one.

@@ -125,7 +125,8 @@ impl Firewall {
     fn answer(&self, operation: &str, ask: &Value) -> Option<Value> {
         Some(match operation {
             "ListFirewallRuleGroupAssociations" => json!({ "FirewallRuleGroupAssociations": [
-                { "FirewallRuleGroupId": "group", "VpcId": ask["VpcId"], "Priority": 101 },
+                { "FirewallRuleGroupId": "group", "VpcId": ask["VpcId"], "Priority": 101,
+                  "Status": "COMPLETE" },
             ]}),
             "ListFirewallRules" => json!({ "FirewallRules": self.rules }),
             "ListFirewallDomains" => {
@@ -344,6 +345,7 @@ fn names_are_those_of_the_services_own_model() {
     for (shape, name) in [
         ("FirewallRuleGroupAssociation", "FirewallRuleGroupId"),
         ("FirewallRuleGroupAssociation", "Priority"),
+        ("FirewallRuleGroupAssociation", "Status"),
         ("FirewallRule", "FirewallDomainListId"),
         ("FirewallRule", "Priority"),
         ("FirewallRule", "Action"),

@@ -362,6 +362,117 @@ const MUTATIONS: &[(&str, &str, Change)] = &[
     ("errors and throttles raise alarms", "no throttles", |t| {
         resources(t).remove("ThrottleAlarm").expect("alarm");
     }),
+    ("the VPC has no way out", "hidden behind a comparison of a parameter without values", |t| {
+        t["Parameters"]["Debug"] = json!({ "Type": "String", "Default": "no" });
+        t["Conditions"]["Debugging"] = json!({ "Fn::Equals": [{ "Fn::Sub": "${Debug}" }, "yes"] });
+        add(t, "AWS::EC2::InternetGateway", json!({}));
+        resources(t)["Added"]["Condition"] = "Debugging".into();
+    }),
+    ("the VPC has no way out", "hidden behind the region", |t| {
+        t["Conditions"]["Here"] =
+            json!({ "Fn::Equals": [{ "Ref": "AWS::Region" }, "eu-central-1"] });
+        add(t, "AWS::EC2::InternetGateway", json!({}));
+        resources(t)["Added"]["Condition"] = "Here".into();
+    }),
+    ("the bucket is private", "when a parameter says otherwise", |t| {
+        t["Parameters"]["Block"] =
+            json!({ "Type": "String", "AllowedValues": [true, false], "Default": true });
+        properties(t, "Bucket")["PublicAccessBlockConfiguration"]["BlockPublicPolicy"] =
+            json!({ "Ref": "Block" });
+    }),
+    ("only Lambda has the role", "whoever a parameter says", |t| {
+        t["Parameters"]["Who"] = json!({ "Type": "String", "Default": "lambda.amazonaws.com" });
+        properties(t, "Role")["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] =
+            json!({ "Service": { "Ref": "Who" } });
+    }),
+    ("functions are in the private subnets", "in another VPC", |t| {
+        for name in ["SubnetA", "SubnetB", "RouteTable", "SecurityGroup", "S3Endpoint"] {
+            properties(t, name)["VpcId"] = "vpc-0123456789abcdef0".into();
+        }
+    }),
+    ("only the bucket's name is looked up", "a list that nobody sees", |t| {
+        dns_rules(t)[0]["FirewallDomainListId"] = "rslvr-fdl-0123456789abcdef".into();
+    }),
+    ("only the bucket's name is looked up", "names from a file", |t| {
+        properties(t, "AllowedNames")["DomainFileUrl"] = "s3://somewhere/names".into();
+    }),
+    ("only the bucket's name is looked up", "a group that is asked first", |t| {
+        let association = json!({
+            "FirewallRuleGroupId": "rslvr-frg-0123456789abcdef",
+            "VpcId": { "Ref": "Vpc" },
+            "Priority": 100,
+        });
+        add(t, "AWS::Route53Resolver::FirewallRuleGroupAssociation", association);
+    }),
+    ("the endpoint leads to one bucket", "keys of a certain other account", |t| {
+        let condition = json!({ "StringEquals": { "aws:PrincipalAccount": "999999999999", "aws:ResourceAccount": { "Ref": "AWS::AccountId" } } });
+        set_endpoint(t, "WriteAnswers", "Condition", condition);
+    }),
+    ("the bucket is private", "open to another account", |t| {
+        let open = json!({ "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::999999999999:root" }, "Action": "s3:*", "Resource": "*" });
+        bucket_policy(t)["Statement"].as_array_mut().expect("statements").push(open);
+    }),
+    ("the role has no rights in S3", "all logs", |t| {
+        statement(role(t), "Logs")["Resource"] = "*".into();
+    }),
+    ("the role's credentials are no use to code", "functions of another account", |t| {
+        statement(role(t), "NothingForCode")["Condition"] = json!({ "ArnLike": {
+            "lambda:SourceFunctionArn": "arn:aws:lambda:us-west-9:000000000000:function:sandbox-*" } });
+    }),
+    ("files are encrypted and expire", "versions are kept", |t| {
+        properties(t, "Bucket")["VersioningConfiguration"] = json!({ "Status": "Enabled" });
+    }),
+    ("logs expire", "a group that is not here", |t| {
+        properties(t, "Small")["LoggingConfig"]["LogGroup"] = "/somebody/else".into();
+    }),
+    ("errors and throttles raise alarms", "switched off", |t| {
+        properties(t, "ErrorAlarm")["ActionsEnabled"] = false.into();
+    }),
+    ("only HTTPS to S3 may leave", "two places in one rule", |t| {
+        properties(t, "SecurityGroup")["SecurityGroupEgress"][0]["CidrIp"] = "0.0.0.0/0".into();
+    }),
+    ("no address is public", "in the words of YAML 1.1", |t| {
+        properties(t, "SubnetA")["MapPublicIpOnLaunch"] = "yes".into();
+    }),
+    ("nothing else is deployed", "a role for everybody", |t| {
+        let trust = json!({ "Statement": [{ "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole" }] });
+        add(t, "AWS::IAM::Role", json!({ "AssumeRolePolicyDocument": trust }));
+    }),
+    ("nothing else is deployed", "a flow log's role that does more", |t| {
+        properties(t, "FlowLogRole")["ManagedPolicyArns"] =
+            json!(["arn:aws:iam::aws:policy/AdministratorAccess"]);
+    }),
+    ("nothing else is deployed", "a caller's policy for everything", |t| {
+        let policy = &mut properties(t, "CallerPolicy")["PolicyDocument"];
+        statement(policy, "Files")["Resource"] = "*".into();
+    }),
+    ("nothing else is deployed", "a log group for everybody", |t| {
+        let policy = r#"{"Statement":[{"Effect":"Allow","Principal":"*","Action":"logs:PutLogEvents","Resource":"*"}]}"#;
+        properties(t, "NameLogPolicy")["PolicyDocument"] = policy.into();
+    }),
+    ("nothing else is deployed", "replication", |t| {
+        properties(t, "Bucket")["ReplicationConfiguration"] = json!({ "Role": "x", "Rules": [] });
+    }),
+    ("nothing else is deployed", "secrets in variables", |t| {
+        properties(t, "Small")["Environment"] = json!({ "Variables": { "KEY": "secret" } });
+    }),
+    ("nothing else is deployed", "another entrypoint", |t| {
+        properties(t, "Small")["ImageConfig"] = json!({ "EntryPoint": ["/bin/sh"] });
+    }),
+    ("nothing else is deployed", "a route in a table that is not here", |t| {
+        let route = json!({ "RouteTableId": "rtb-0123456789abcdef0", "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-0" });
+        add(t, "AWS::EC2::Route", route);
+    }),
+    ("nothing else is deployed", "a second policy of the bucket", |t| {
+        add(
+            t,
+            "AWS::S3::BucketPolicy",
+            json!({ "Bucket": { "Ref": "Bucket" }, "PolicyDocument": { "Statement": [] } }),
+        );
+    }),
+    ("nothing else is deployed", "flow logs for a stranger", |t| {
+        properties(t, "FlowLog")["LogDestination"] = "arn:aws:s3:::stranger".into();
+    }),
     ("nothing else is deployed", "an instance", |t| add(t, "AWS::EC2::Instance", json!({}))),
     ("nothing else is deployed", "a nested stack", |t| {
         add(t, "AWS::CloudFormation::Stack", json!({ "TemplateURL": "https://example.com/x" }));
@@ -395,6 +506,9 @@ fn what_a_check_cannot_see_through_is_refused() {
             properties(t, "Vpc")["CidrBlock"] = json!({ "Fn::FindInMap": ["a", "b", "c"] });
         }),
         ("there is no Nowhere", |t| properties(t, "Small")["Role"] = json!({ "Ref": "Nowhere" })),
+        ("two outputs export sandbox-Role", |t| {
+            t["Outputs"]["Another"] = json!({ "Value": "x", "Export": { "Name": "sandbox-Role" } });
+        }),
         ("2 buckets", |t| add(t, "AWS::S3::Bucket", json!({}))),
     ];
     for (what, change) in refused {

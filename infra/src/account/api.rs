@@ -94,7 +94,21 @@ impl Api {
 
     /// `aws`, or `aws-cn`.
     pub(super) fn partition(&self) -> &'static str {
-        if self.region.starts_with("cn-") { "aws-cn" } else { "aws" }
+        match () {
+            () if self.region.starts_with("cn-") => "aws-cn",
+            () if self.region.starts_with("us-gov-") => "aws-us-gov",
+            () => "aws",
+        }
+    }
+
+    /// Where the services are that have no region, and the region that requests to them are signed
+    /// for.
+    fn home(&self) -> (&'static str, &'static str) {
+        match self.partition() {
+            "aws-cn" => ("iam.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+            "aws-us-gov" => ("iam.us-gov.amazonaws.com", "us-gov-west-1"),
+            _ => ("iam.amazonaws.com", "us-east-1"),
+        }
     }
 
     /// Asks a service that takes forms and answers in XML. All pages become one answer.
@@ -121,7 +135,7 @@ impl Api {
                 method: Method::POST,
                 host: match service {
                     // One for all regions.
-                    "iam" => format!("iam.{}", self.domain()),
+                    "iam" => self.home().0.to_owned(),
                     _ => format!("{service}.{}.{}", self.region, self.domain()),
                 },
                 path: "/".into(),
@@ -237,10 +251,8 @@ impl Api {
         let credentials =
             self.credentials.provide_credentials().await.map_err(|e| unsent(e.to_string()))?;
         // One for all regions lives in one.
-        let region = if service == "iam" { self.home_region() } else { &self.region };
-        // The service's name in a host is not always that in a signature.
-        let signing_name = if service == "monitoring" { "monitoring" } else { service };
-        let signed = signature(&credentials, region, signing_name, &method, &url, &headers, &body)
+        let region = if service == "iam" { self.home().1 } else { &self.region };
+        let signed = signature(&credentials, region, service, &method, &url, &headers, &body)
             .map_err(unsent)?;
         let mut request = self.client.request(method, &url).body(body);
         for (name, value) in headers {
@@ -259,10 +271,6 @@ impl Api {
         } else {
             Err(refusal(action, status, kind, &text))
         }
-    }
-
-    fn home_region(&self) -> &'static str {
-        if self.region.starts_with("cn-") { "cn-north-1" } else { "us-east-1" }
     }
 }
 
@@ -339,9 +347,25 @@ fn joined(pages: Vec<Value>) -> Value {
         for (name, value) in page.as_object().into_iter().flatten() {
             match (&mut whole[name], value) {
                 (Value::Array(all), Value::Array(more)) => all.extend(more.iter().cloned()),
+                // An empty list is an empty text in XML: it takes nothing away.
+                (Value::Array(_), _) => {}
                 (slot, value) => *slot = value.clone(),
             }
         }
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_takes_away_what_another_had() {
+        let pages = |pages: &[Value]| joined(pages.to_vec());
+        let (one, none) = (json!({ "set": ["nat-1"] }), json!({ "set": "" }));
+        assert_eq!(pages(&[one.clone(), none.clone()])["set"], json!(["nat-1"]));
+        assert_eq!(pages(&[none, one.clone()])["set"], json!(["nat-1"]));
+        assert_eq!(pages(&[one.clone(), one])["set"], json!(["nat-1", "nat-1"]));
+    }
 }

@@ -17,6 +17,12 @@ pub(super) async fn read(api: &Api, name: &str) -> Result<(Function, Option<Stri
     let vpc = &found["VpcConfig"];
     let function = Function {
         name: text(&found["FunctionName"]).unwrap_or_else(|| name.to_owned()),
+        arn: text(&found["FunctionArn"]).unwrap_or_default(),
+        extras: ["FileSystemConfigs", "ImageConfigResponse", "Layers"]
+            .into_iter()
+            .filter(|name| !list(&found[*name]).is_empty())
+            .map(str::to_owned)
+            .collect(),
         tenant_isolation: found["TenancyConfig"]["TenantIsolationMode"] == "PER_TENANT",
         managed_instances: !found["CapacityProviderConfig"].is_null(),
         image: found["PackageType"] == "Image",

@@ -237,6 +237,9 @@ pub(super) async fn dns(api: &Api, vpc: &str) -> Part<Dns> {
     let associations = ask("ListFirewallRuleGroupAssociations", json!({ "VpcId": vpc })).await?;
     let mut rules = Vec::new();
     let mut groups = list(&associations["FirewallRuleGroupAssociations"]);
+    if let Some(group) = groups.iter().find(|group| group["Status"] != "COMPLETE") {
+        return Err(format!("an association of the firewall is {}", group["Status"]));
+    }
     // The group of the lowest number is asked first, whatever its rules' numbers are.
     groups.sort_by_key(|group| group["Priority"].as_i64());
     for (index, group) in groups.iter().enumerate() {
@@ -258,6 +261,7 @@ pub(super) async fn dns(api: &Api, vpc: &str) -> Part<Dns> {
         }
     }
     let config = ask("GetFirewallConfig", json!({ "ResourceId": vpc })).await?;
-    let fails_open = config["FirewallConfig"]["FirewallFailOpen"] == "ENABLED";
+    // Whatever else it says, now or some day, is not this.
+    let fails_open = config["FirewallConfig"]["FirewallFailOpen"] != "DISABLED";
     Ok(Dns { rules, fails_open: Some(fails_open) })
 }

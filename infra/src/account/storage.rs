@@ -14,6 +14,7 @@ pub(super) async fn bucket(api: &Api, name: &str) -> Bucket {
         private: private(api, name).await,
         policy: policy(api, name).await,
         encryption: encryption(api, name).await,
+        versioned: versioned(api, name).await,
         expiry: expiry(api, name).await,
     }
 }
@@ -56,6 +57,11 @@ async fn encryption(api: &Api, name: &str) -> Part<Option<String>> {
     Ok(algorithm.and_then(Value::as_str).map(str::to_owned))
 }
 
+async fn versioned(api: &Api, name: &str) -> Part<bool> {
+    let found = xml::to_json(&api.bucket("s3:GetBucketVersioning", name, "versioning").await?)?;
+    Ok(!found["Status"].is_null())
+}
+
 async fn expiry(api: &Api, name: &str) -> Part<Option<u64>> {
     let found = api.bucket("s3:GetLifecycleConfiguration", name, "lifecycle").await;
     let Some(found) = or_unset(found, "NoSuchLifecycleConfiguration")? else { return Ok(None) };
@@ -88,14 +94,19 @@ async fn flows(api: &Api, vpc: &str) -> Part<bool> {
     let filter = [("Filter.1.Name", "resource-id"), ("Filter.1.Value.1", vpc)];
     let found = api.query("ec2", "2016-11-15", "DescribeFlowLogs", &filter).await?;
     let logs = list(&found["flowLogSet"]);
-    Ok(logs.iter().any(|log| log["trafficType"] == "ALL" && log["flowLogStatus"] == "ACTIVE"))
+    Ok(logs.iter().any(|log| {
+        log["trafficType"] == "ALL"
+            && log["flowLogStatus"] == "ACTIVE"
+            && log["deliverLogsStatus"] != "FAILED"
+    }))
 }
 
 async fn names(api: &Api, vpc: &str) -> Part<bool> {
     let filter = json!({ "Filters": [{ "Name": "ResourceId", "Values": [vpc] }] });
     let target = "Route53Resolver.ListResolverQueryLogConfigAssociations";
     let found = api.json("route53resolver", target, filter).await?;
-    Ok(!list(&found["ResolverQueryLogConfigAssociations"]).is_empty())
+    let logs = list(&found["ResolverQueryLogConfigAssociations"]);
+    Ok(logs.iter().any(|log| log["Status"] == "ACTIVE"))
 }
 
 async fn kept_for_ever(api: &Api, functions: &[Function]) -> Part<Vec<String>> {
@@ -114,22 +125,26 @@ async fn kept_for_ever(api: &Api, functions: &[Function]) -> Part<Vec<String>> {
     Ok(for_ever)
 }
 
-/// Metrics of these functions that some alarm watches.
+/// Metrics that alarms watch, of each of these functions.
 async fn alarms(api: &Api, functions: &[Function]) -> Part<Vec<String>> {
     let found = api.query("monitoring", "2010-08-01", "DescribeAlarms", &[]).await?;
-    let mut watched = Vec::new();
+    let mut watched: Vec<(String, String)> = Vec::new();
     for alarm in list(&found["MetricAlarms"]) {
+        if alarm["ActionsEnabled"] == "false" {
+            continue;
+        }
         let queries = list(&alarm["Metrics"]);
         let metrics = queries.iter().map(|query| &query["MetricStat"]["Metric"]).chain([alarm]);
-        for metric in metrics {
-            let own = list(&metric["Dimensions"]).iter().any(|dimension| {
-                dimension["Name"] == "FunctionName"
-                    && functions.iter().any(|function| dimension["Value"] == function.name)
-            });
-            if own && metric["Namespace"] == "AWS/Lambda" {
-                watched.push(metric["MetricName"].as_str().unwrap_or_default().to_owned());
+        for metric in metrics.filter(|metric| metric["Namespace"] == "AWS/Lambda") {
+            for dimension in list(&metric["Dimensions"]) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                watched.push((text(&metric["MetricName"]), text(&dimension["Value"])));
             }
         }
     }
-    Ok(watched)
+    let of_all = |metric: &String| {
+        let of = |name: &str| watched.iter().any(|(m, function)| m == metric && function == name);
+        functions.iter().all(|function| of(&function.name))
+    };
+    Ok(["Errors", "Throttles"].map(str::to_owned).into_iter().filter(of_all).collect())
 }

@@ -8,10 +8,13 @@ pub(super) fn private(all: &Deployment) -> Answer {
     if !*seen(&all.bucket.private)? {
         return broken("public access is not blocked in all four ways");
     }
-    if let Ok(policy) = &all.bucket.policy
-        && let Some(open) = policy.allows().find(|statement| statement.concerns_everybody())
-    {
-        return broken(format!("its policy allows {} to everybody", open.actions.join(", ")));
+    let policy = seen(&all.bucket.policy)?;
+    if let Some(open) = policy.allows().next() {
+        return broken(format!(
+            "its policy allows {} to {}",
+            open.actions.join(", "),
+            open.principal
+        ));
     }
     Ok("public access is blocked in all four ways".into())
 }
@@ -73,6 +76,9 @@ pub(super) fn kept(all: &Deployment) -> Answer {
     let Some(encryption) = seen(&all.bucket.encryption)? else {
         return broken("no encryption is configured");
     };
+    if *seen(&all.bucket.versioned)? {
+        return broken("versions are kept, which outlive what expires");
+    }
     match seen(&all.bucket.expiry)? {
         Some(days) => Ok(format!("{encryption}; {days} days")),
         None => broken("files are kept for ever"),

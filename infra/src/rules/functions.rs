@@ -19,6 +19,9 @@ pub(super) fn microvms(all: &Deployment) -> Answer {
                  boundary; leave its capacity provider out"
             ));
         }
+        if let Some(extra) = function.extras.first() {
+            return Some(format!("{name} has {extra}, which no function here has"));
+        }
         (!function.image).then(|| format!("{name} is not made from an image"))
     })?;
     Ok(format!("{} functions from an image, none on Managed Instances", all.functions.len()))
@@ -37,6 +40,8 @@ pub(super) fn tenants(all: &Deployment) -> Answer {
 }
 
 pub(super) fn placed(all: &Deployment) -> Answer {
+    seen(&all.vpc)?;
+    faults(&all.elsewhere, |what| Some(format!("{what} is in another VPC")))?;
     let subnets = seen(&all.subnets)?;
     let known: BTreeSet<_> = subnets.iter().map(|subnet| &subnet.id).collect();
     faults(&all.functions, |function| {

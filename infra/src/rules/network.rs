@@ -86,6 +86,7 @@ pub(super) fn endpoint_policy(all: &Deployment) -> Answer {
     let Some(policy) = &endpoint.policy else {
         return broken("it has the default policy, which lets everything through to any bucket");
     };
+    let account = seen(&all.account)?;
     let prefix = format!("{}/", all.bucket.arn);
     let wrong = |statement: &&Statement| {
         let actions = &statement.actions;
@@ -107,9 +108,12 @@ pub(super) fn endpoint_policy(all: &Deployment) -> Answer {
         if statement.resources.is_empty() {
             return Some("a statement names no resource".to_owned());
         }
-        let pinned = |key| statement.condition("StringEquals", key).is_some_and(|v| v.len() == 1);
-        let account = pinned("aws:PrincipalAccount") && pinned("aws:ResourceAccount");
-        (!account).then(|| "keys of other accounts may be used".to_owned())
+        let pinned = |key| {
+            let values = statement.condition("StringEquals", key);
+            values.is_some_and(|values| values == [account.as_str()])
+        };
+        let own = pinned("aws:PrincipalAccount") && pinned("aws:ResourceAccount");
+        (!own).then(|| "keys and buckets of other accounts may be used".to_owned())
     };
     let allows: Vec<_> = policy.allows().collect();
     if allows.is_empty() {

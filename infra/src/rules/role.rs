@@ -1,7 +1,7 @@
 //! What whoever holds a function's credentials can do.
 
 use super::{Answer, broken, faults, seen};
-use crate::model::{Deployment, Role};
+use crate::model::{Deployment, Function, Role};
 use crate::policy::Statement;
 
 const LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
@@ -42,8 +42,14 @@ pub(super) fn rights(all: &Deployment) -> Answer {
                 return Some(format!("{} allows by exception", role.id));
             }
             let known = |action: &str| LOGS.contains(&action) || INTERFACES.contains(&action);
-            let more = statement.actions.iter().find(|action| !known(action))?;
-            Some(format!("{} may {more}", role.id))
+            if let Some(more) = statement.actions.iter().find(|action| !known(action)) {
+                return Some(format!("{} may {more}", role.id));
+            }
+            // Streams are the last part of a group's ARN.
+            let wide = |resource: &String| resource.trim_end_matches(":*").contains('*');
+            let writes = statement.actions.iter().any(|action| LOGS.contains(&action.as_str()));
+            let wide = statement.resources.iter().find(|resource| writes && wide(resource))?;
+            Some(format!("{} may write logs to {wide}", role.id))
         })
     })?;
     Ok("logs and network interfaces, nothing else".into())
@@ -71,13 +77,14 @@ pub(super) fn pinned(all: &Deployment) -> Answer {
         let to_code = denies.iter().any(|statement| {
             let arns = statement.condition("ArnLike", "lambda:SourceFunctionArn");
             let arns = arns.unwrap_or_default();
-            let prefixes: Vec<_> = arns
-                .iter()
-                .filter_map(|arn| arn.split_once(":function:")?.1.strip_suffix('*'))
-                .collect();
+            let covered = |function: &Function| {
+                let prefixes = arns.iter().filter_map(|arn| arn.strip_suffix('*'));
+                prefixes
+                    .filter(|prefix| prefix.contains(":function:"))
+                    .any(|prefix| function.arn.starts_with(prefix))
+            };
             let mut own = all.functions.iter().filter(|function| function.role == role.id);
-            denies_all_but(statement, &LOGS)
-                && own.all(|function| prefixes.iter().any(|p| function.name.starts_with(p)))
+            denies_all_but(statement, &LOGS) && own.all(covered)
         });
         if !to_code {
             return Some(format!("{} denies nothing to code in a function", role.id));
@@ -88,7 +95,7 @@ pub(super) fn pinned(all: &Deployment) -> Answer {
         });
         (!elsewhere).then(|| format!("{} can be used outside the VPC", role.id))
     })?;
-    Ok("denied to code, and outside the VPC".into())
+    Ok("all but logs is denied to code, and outside the VPC".into())
 }
 
 pub(super) fn trusted(all: &Deployment) -> Answer {

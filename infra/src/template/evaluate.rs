@@ -27,23 +27,47 @@ fn wrong<T>(what: impl Into<String>) -> Result<T, TemplateError> {
     Err(TemplateError::Wrong(what.into()))
 }
 
-/// Parameters on which conditions depend.
-pub(super) fn deciding(document: &Value) -> BTreeSet<String> {
-    fn references(value: &Value, found: &mut BTreeSet<String>) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-            Value::Object(entries) => {
-                if let Some(name) = entries.get("Ref").and_then(Value::as_str) {
-                    found.insert(name.to_owned());
-                }
-                entries.values().for_each(|item| references(item, found));
-            }
-            _ => {}
+/// What conditions compare.
+pub(super) fn comparisons(document: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(&document["Conditions"], &mut |name, argument| {
+        if name == "Fn::Equals" {
+            found.push(argument.to_string());
         }
-    }
-    let mut found = BTreeSet::new();
-    references(&document["Conditions"], &mut found);
+    });
     found
+}
+
+/// Parameters that say what is imported.
+pub(super) fn imported(document: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    walk(document, &mut |name, argument| {
+        if name == "Fn::ImportValue" {
+            let text = argument.to_string();
+            for (parameter, _) in object(&document["Parameters"]) {
+                if text.contains(&format!("${{{parameter}}}"))
+                    || text.contains(&format!("\"{parameter}\""))
+                {
+                    found.insert(parameter.clone());
+                }
+            }
+        }
+    });
+    found
+}
+
+/// Visits every entry of every object.
+fn walk(value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
+        Value::Object(entries) => {
+            for (name, item) in entries {
+                visit(name, item);
+                walk(item, visit);
+            }
+        }
+        _ => {}
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -79,9 +103,17 @@ impl<'a> Scope<'a> {
     pub(super) fn exports(&self) -> Result<Exports, TemplateError> {
         let mut exports = Exports::new();
         for (_, output) in object(&self.document["Outputs"]) {
+            if let Some(condition) = output["Condition"].as_str()
+                && !self.condition(&json!({ "Condition": condition }), 0)?
+            {
+                continue;
+            }
             if !output["Export"].is_null() {
                 let name = self.text(&output["Export"]["Name"], 0)?;
-                exports.insert(name, self.value(&output["Value"], 0)?);
+                let value = self.value(&output["Value"], 0)?;
+                if exports.insert(name.clone(), value).is_some() {
+                    return wrong(format!("two outputs export {name}"));
+                }
             }
         }
         Ok(exports)
@@ -137,7 +169,7 @@ impl<'a> Scope<'a> {
             return Ok(self.stack.into());
         }
         if self.document["Parameters"][name].is_object() {
-            let value = self.choice.get(&(self.index, name.to_owned()));
+            let value = self.choice.parameters.get(&(self.index, name.to_owned()));
             return Ok(value.cloned().unwrap_or_default());
         }
         let known = name.starts_with("AWS::") || self.document["Resources"][name].is_object();
@@ -234,7 +266,13 @@ impl<'a> Scope<'a> {
                 let condition = &self.document["Conditions"][argument.as_str().unwrap_or_default()];
                 self.condition(condition, depth + 1)
             }
-            ("Fn::Equals", [a, b]) => Ok(self.text(a, depth)? == self.text(b, depth)?),
+            ("Fn::Equals", [a, b]) => {
+                let chosen = self.choice.comparisons.get(&(self.index, argument.to_string()));
+                match chosen {
+                    Some(holds) => Ok(*holds),
+                    None => Ok(self.text(a, depth)? == self.text(b, depth)?),
+                }
+            }
             ("Fn::Not", [part]) => Ok(!each(part)?),
             ("Fn::And", parts) => parts.iter().try_fold(true, |all, part| Ok(all & each(part)?)),
             ("Fn::Or", parts) => parts.iter().try_fold(false, |any, part| Ok(any | each(part)?)),

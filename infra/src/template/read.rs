@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Choice, TemplateError};
+use super::{Choice, TemplateError, strange};
 use crate::model::{
     Bucket, Deployment, Dns, DnsRule, Door, Egress, Endpoint, Function, Gateway, Role, Route,
     RouteTable, SecurityGroup, Subnet, Watch,
@@ -10,7 +10,7 @@ use crate::model::{
 use crate::policy::{Policy, strings};
 
 /// Types that lead out of a VPC, and what they are called.
-const GATEWAYS: &[(&str, &str)] = &[
+pub(super) const GATEWAYS: &[(&str, &str)] = &[
     ("AWS::EC2::InternetGateway", "internet gateway"),
     ("AWS::EC2::VPCGatewayAttachment", "attachment of a gateway"),
     ("AWS::EC2::EgressOnlyInternetGateway", "egress-only internet gateway"),
@@ -25,43 +25,13 @@ const GATEWAYS: &[(&str, &str)] = &[
 ];
 
 /// Types that start functions.
-const DOORS: &[(&str, &str)] = &[
+pub(super) const DOORS: &[(&str, &str)] = &[
     ("AWS::Lambda::Url", "function URL"),
     ("AWS::Lambda::Permission", "permission for others"),
     ("AWS::Lambda::EventSourceMapping", "event source"),
 ];
 
-/// Types that are read here, or do no harm.
-const KNOWN: &[&str] = &[
-    "AWS::CloudWatch::Alarm",
-    "AWS::EC2::FlowLog",
-    "AWS::EC2::Route",
-    "AWS::EC2::RouteTable",
-    "AWS::EC2::SecurityGroup",
-    "AWS::EC2::SecurityGroupEgress",
-    "AWS::EC2::SecurityGroupIngress",
-    "AWS::EC2::Subnet",
-    "AWS::EC2::SubnetRouteTableAssociation",
-    "AWS::EC2::VPC",
-    "AWS::EC2::VPCEndpoint",
-    "AWS::IAM::ManagedPolicy",
-    "AWS::IAM::Policy",
-    "AWS::IAM::Role",
-    "AWS::IAM::RolePolicy",
-    "AWS::Lambda::Function",
-    "AWS::Logs::LogGroup",
-    "AWS::Logs::MetricFilter",
-    "AWS::Logs::ResourcePolicy",
-    "AWS::Route53Resolver::FirewallDomainList",
-    "AWS::Route53Resolver::FirewallRuleGroup",
-    "AWS::Route53Resolver::FirewallRuleGroupAssociation",
-    "AWS::Route53Resolver::ResolverQueryLoggingConfig",
-    "AWS::Route53Resolver::ResolverQueryLoggingConfigAssociation",
-    "AWS::S3::Bucket",
-    "AWS::S3::BucketPolicy",
-];
-
-type Resources = Map<String, Value>;
+pub(super) type Resources = Map<String, Value>;
 type Result<T> = std::result::Result<T, TemplateError>;
 
 /// The parameter that a template takes the id of S3's addresses in, which only an account knows.
@@ -70,7 +40,7 @@ const S3_ADDRESSES: &str = "S3PrefixListId";
 /// Reads what is deployed.
 pub(super) fn deployment(resources: &Resources, choice: &Choice) -> Result<Deployment> {
     let bucket = bucket(resources)?;
-    let address_list = choice.iter().find(|((_, name), _)| name == S3_ADDRESSES);
+    let address_list = choice.parameters.iter().find(|((_, name), _)| name == S3_ADDRESSES);
     let address_list = address_list.and_then(|(_, value)| value.as_str());
     let missing = || format!("no parameter {S3_ADDRESSES} has the id of S3's addresses");
     Ok(Deployment {
@@ -92,12 +62,14 @@ pub(super) fn deployment(resources: &Resources, choice: &Choice) -> Result<Deplo
             .map(|(kind, id)| Door { kind: kind.to_owned(), id })
             .collect()),
         watch: watch(resources),
-        unknown: Some(unknown(resources)),
+        unknown: Some(strange::find(resources)),
+        account: Ok("{AWS::AccountId}".into()),
+        elsewhere: elsewhere(resources),
     })
 }
 
 /// Resources of a type, with their properties.
-fn of<'a>(
+pub(super) fn of<'a>(
     resources: &'a Resources,
     kind: &'a str,
 ) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -113,12 +85,12 @@ fn named<'a>(
     kinds.iter().flat_map(|(kind, what)| of(resources, kind).map(|(name, _)| (*what, name.clone())))
 }
 
-fn reference(name: &str) -> String {
+pub(super) fn reference(name: &str) -> String {
     format!("{{{name}}}")
 }
 
 /// `{Name.Attribute}` is another word for `{Name}` where an id is meant.
-fn id(value: &Value) -> String {
+pub(super) fn id(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     match text.split_once('.') {
         Some((name, _)) if text.starts_with('{') && text.ends_with('}') => format!("{name}}}"),
@@ -126,11 +98,11 @@ fn id(value: &Value) -> String {
     }
 }
 
-fn ids(value: &Value) -> Vec<String> {
+pub(super) fn ids(value: &Value) -> Vec<String> {
     strings(value).into_iter().map(|text| id(&text.into())).collect()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     strings(value).into_iter().next().unwrap_or_default()
 }
 
@@ -138,14 +110,21 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// CloudFormation takes `true` and `"true"`.
+/// CloudFormation takes `true`, `"true"`, and what YAML 1.1 took for it.
 fn truth(value: &Value) -> bool {
-    *value == true || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    let yes = |text: &str| ["true", "yes", "on"].iter().any(|yes| text.eq_ignore_ascii_case(yes));
+    *value == true || value.as_str().is_some_and(yes)
 }
 
 fn function(properties: &Value) -> Function {
     Function {
         name: text(&properties["FunctionName"]),
+        arn: format!(
+            "arn:{{AWS::Partition}}:lambda:{{AWS::Region}}:{{AWS::AccountId}}:function:{}",
+            text(&properties["FunctionName"])
+        ),
+        // Those are strange, whatever they are.
+        extras: Vec::new(),
         tenant_isolation: properties["TenancyConfig"]["TenantIsolationMode"] == "PER_TENANT",
         managed_instances: !properties["CapacityProviderConfig"].is_null(),
         image: properties["PackageType"] == "Image" && !properties["Code"]["ImageUri"].is_null(),
@@ -247,7 +226,7 @@ fn security_groups(resources: &Resources) -> Vec<SecurityGroup> {
 
 fn rule(properties: &Value) -> Egress {
     let to = ["DestinationPrefixListId", "CidrIp", "CidrIpv6", "DestinationSecurityGroupId"];
-    let to = to.iter().map(|name| &properties[*name]).find(|value| !value.is_null());
+    let to: Vec<_> = to.iter().map(|name| &properties[*name]).filter(|to| !to.is_null()).collect();
     let protocol = text(&properties["IpProtocol"]);
     let ports = (number(&properties["FromPort"]), number(&properties["ToPort"]));
     let what = match ports {
@@ -255,7 +234,7 @@ fn rule(properties: &Value) -> Egress {
         (Some(from), Some(to)) => format!("{protocol} {from}-{to}"),
         _ => format!("{protocol} on all ports"),
     };
-    Egress { to: to.map(text).unwrap_or_default(), what }
+    Egress { to: to.into_iter().map(text).collect::<Vec<_>>().join(" and "), what }
 }
 
 fn dns(resources: &Resources) -> Dns {
@@ -265,27 +244,52 @@ fn dns(resources: &Resources) -> Dns {
         if !vpcs.contains(&id(&association["VpcId"])) {
             continue;
         }
-        let group = id(&association["FirewallRuleGroupId"]);
-        let groups = of(resources, "AWS::Route53Resolver::FirewallRuleGroup");
-        for (_, group) in groups.filter(|(name, _)| reference(name) == group) {
-            for rule in group["FirewallRules"].as_array().into_iter().flatten() {
-                let list = id(&rule["FirewallDomainListId"]);
-                let lists = of(resources, "AWS::Route53Resolver::FirewallDomainList");
-                let domains = lists
-                    .filter(|(name, _)| reference(name) == list)
-                    .flat_map(|(_, properties)| strings(&properties["Domains"]))
-                    .collect();
-                // A rule for some kinds of query leaves the others.
-                let partly = !rule["Qtype"].is_null();
-                rules.push(DnsRule {
-                    priority: rule["Priority"].as_i64().unwrap_or(i64::MAX),
-                    action: text(&rule["Action"]) + if partly { " in part" } else { "" },
-                    domains,
-                });
-            }
+        // The group of the lowest number is asked first, whatever its rules' numbers are.
+        let base = association["Priority"].as_i64().unwrap_or_default() << 32;
+        let own = id(&association["FirewallRuleGroupId"]);
+        let mut groups = of(resources, "AWS::Route53Resolver::FirewallRuleGroup");
+        let Some((_, group)) = groups.find(|(name, _)| reference(name) == own) else {
+            let domains = vec![format!("whatever {own} does")];
+            rules.push(DnsRule { priority: base, action: "ALLOW".into(), domains });
+            continue;
+        };
+        for rule in group["FirewallRules"].as_array().into_iter().flatten() {
+            // A rule for some kinds of query leaves the others.
+            let partly = !rule["Qtype"].is_null();
+            rules.push(DnsRule {
+                priority: base + rule["Priority"].as_i64().unwrap_or(i64::from(i32::MAX)),
+                action: text(&rule["Action"]) + if partly { " in part" } else { "" },
+                domains: domains(resources, &id(&rule["FirewallDomainListId"])),
+            });
         }
     }
     Dns { rules, fails_open: None }
+}
+
+/// The names of a list; one that nobody can see has a name that is not allowed.
+fn domains(resources: &Resources, own: &str) -> Vec<String> {
+    let mut lists = of(resources, "AWS::Route53Resolver::FirewallDomainList");
+    match lists.find(|(name, _)| reference(name) == own) {
+        Some((_, list)) if list["DomainFileUrl"].is_null() && !list["Domains"].is_null() => {
+            strings(&list["Domains"])
+        }
+        _ => vec![format!("whatever {own} has")],
+    }
+}
+
+/// What is placed into another VPC than the one that there is.
+fn elsewhere(resources: &Resources) -> Vec<String> {
+    let vpcs: Vec<_> = of(resources, "AWS::EC2::VPC").map(|(name, _)| reference(name)).collect();
+    let placed = ["Subnet", "RouteTable", "SecurityGroup", "VPCEndpoint"];
+    let mut elsewhere = Vec::new();
+    for kind in placed.map(|kind| format!("AWS::EC2::{kind}")) {
+        for (name, properties) in of(resources, &kind) {
+            if !vpcs.contains(&id(&properties["VpcId"])) {
+                elsewhere.push(name.clone());
+            }
+        }
+    }
+    elsewhere
 }
 
 fn roles(resources: &Resources) -> std::result::Result<Vec<Role>, String> {
@@ -348,6 +352,7 @@ fn bucket(resources: &Resources) -> Result<Bucket> {
         host: format!("{{{name}.RegionalDomainName}}"),
         private: Ok(blocks.iter().all(|block| truth(&access[*block]))),
         policy,
+        versioned: Ok(!properties["VersioningConfiguration"].is_null()),
         encryption: Ok(encryption.as_str().map(str::to_owned)),
         expiry: Ok(whole.and_then(|rule| number(&rule["ExpirationInDays"]))),
     })
@@ -362,10 +367,16 @@ fn watch(resources: &Resources) -> Watch {
         .any(|(_, p)| of_vpc(&p["ResourceId"]));
     let for_ever = of(resources, "AWS::Logs::LogGroup")
         .filter(|(_, p)| number(&p["RetentionInDays"]).is_none())
-        .map(|(name, _)| name.clone())
-        .collect();
+        .map(|(name, _)| name.clone());
+    // Nor is anything known about a group that is not there.
+    let groups: Vec<_> = of(resources, "AWS::Logs::LogGroup").map(|(n, _)| reference(n)).collect();
+    let others = of(resources, "AWS::Lambda::Function")
+        .map(|(_, p)| id(&p["LoggingConfig"]["LogGroup"]))
+        .filter(|group| !group.is_empty() && !groups.contains(group));
+    let for_ever = for_ever.chain(others).collect();
     let mut alarms = Vec::new();
-    for (_, alarm) in of(resources, "AWS::CloudWatch::Alarm") {
+    let on = |alarm: &Value| alarm["ActionsEnabled"].is_null() || truth(&alarm["ActionsEnabled"]);
+    for (_, alarm) in of(resources, "AWS::CloudWatch::Alarm").filter(|(_, alarm)| on(alarm)) {
         if alarm["Namespace"] == "AWS/Lambda" {
             alarms.push(text(&alarm["MetricName"]));
         }
@@ -377,14 +388,4 @@ fn watch(resources: &Resources) -> Watch {
         }
     }
     Watch { flows: Ok(flows), names: Ok(names), kept_for_ever: Ok(for_ever), alarms: Ok(alarms) }
-}
-
-fn unknown(resources: &Resources) -> Vec<String> {
-    let known = |kind: &str| {
-        let listed = |list: &[(&str, &str)]| list.iter().any(|(name, _)| *name == kind);
-        KNOWN.contains(&kind) || listed(GATEWAYS) || listed(DOORS)
-    };
-    let kind = |resource: &Value| text(&resource["Type"]);
-    let others = resources.iter().filter(|(_, resource)| !known(&kind(resource)));
-    others.map(|(name, resource)| format!("{name} ({})", kind(resource))).collect()
 }

@@ -27,7 +27,8 @@ fn convert(node: &Yaml<'_>) -> Result<Value, String> {
             let mut object = Map::new();
             for (key, value) in entries {
                 let key = match key {
-                    Yaml::Value(Scalar::String(text)) => text.to_string(),
+                    // YAML 1.1 merges that into the object.
+                    Yaml::Value(Scalar::String(text)) if text != "<<" => text.to_string(),
                     other => return Err(format!("a key is {other:?}")),
                 };
                 object.insert(key, convert(value)?);
