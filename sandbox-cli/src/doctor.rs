@@ -3,7 +3,7 @@
 use sandbox::wire::{RefusalJson, VERSION, enforcement};
 use sandbox::{
     Attempt, Enforcement, Error, Executor as _, ExecutorExt as _, Finding, Layer, LayerState,
-    LocalExecutor, ProbeReport, Verification,
+    LocalExecutor, ProbeReport, Verification, printable,
 };
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ impl Diagnosis {
         }
         let mut attacks = table(["attack", "held by", "verdict", "what it saw"]);
         for Attempt { attack, layer, verdict, evidence, .. } in &self.verification.attacks {
-            attacks.add_row([*attack, layer.name(), mark(*verdict), evidence.as_str()]);
+            attacks.add_row([*attack, layer.name(), mark(*verdict), &printable(evidence)]);
         }
         [host, layers.trim_fmt(), attacks.trim_fmt(), self.summary()].join("\n\n")
     }

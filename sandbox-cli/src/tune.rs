@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sandbox::wire::VERSION;
 use sandbox::{
-    Architecture, Error, ErrorKind, Executor, ExecutorExt as _, FunctionSpec, Job, LambdaExecutor,
-    LocalExecutor, Outcome, PriceTable, Size,
+    Architecture, Content, Error, ErrorKind, Executor, ExecutorExt as _, FunctionSpec, Job,
+    LambdaExecutor, LocalExecutor, Outcome, PriceTable, Size, Termination, printable,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -38,24 +38,48 @@ pub(crate) async fn tune(args: TuneArgs) -> u8 {
     }
 }
 
-/// One size, measured.
+/// One size, tried.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Sized {
+    /// The function, in Lambda.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<String>,
     /// MB, as Lambda has them.
     pub(crate) memory_mb: u64,
     /// What Lambda gives to it.
     pub(crate) processors: f64,
+    /// What was measured, or why nothing was.
+    #[serde(flatten)]
+    pub(crate) result: Tried,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Tried {
+    Measured(Measured),
+    Failed { failed: String },
+}
+
+/// Medians of all runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Measured {
     /// Milliseconds from the program's start to its end: median, least and most.
     pub(crate) run_ms: [f64; 3],
     /// How many processors the program kept busy.
     pub(crate) busy: f64,
-    /// Milliseconds that are billed, in the median.
-    pub(crate) billed_ms: u64,
+    /// Milliseconds that are billed.
+    pub(crate) billed_ms: f64,
     /// Dollars for a million runs.
     pub(crate) usd_per_million: f64,
-    /// Why it was not measured, or how the program ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) failed: Option<String>,
+}
+
+impl Sized {
+    pub(crate) fn measured(&self) -> Option<&Measured> {
+        match &self.result {
+            Tried::Measured(measured) => Some(measured),
+            Tried::Failed { .. } => None,
+        }
+    }
 }
 
 /// Sizes by what somebody may want, as indices.
@@ -77,35 +101,44 @@ struct Report {
 async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
     // One for all runs, so that each but the first finds a warm environment.
     args.job.tenant.get_or_insert_with(|| "sandbox-tune".into());
-    let job = job::build(&args.job)?;
+    let own_memory = args.job.memory.is_some();
+    let job = repeatable(job::build(&args.job)?)?;
+    // What is wrong with the command line is said before anything runs.
+    let mut wanted = args.sizes.clone();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.iter().try_for_each(|mb| check_size(u64::from(*mb)))?;
+    if let Some(path) = &args.svg {
+        std::fs::write(path, "").map_err(|error| chart::unsaved(path, error))?;
+    }
+    let fit = |memory: Size| fit(&job, memory, own_memory);
     let mut notes = Vec::new();
     let mut sizes = Vec::new();
     match args.backend {
         Backend::Local => {
             let here = std::thread::available_parallelism().map_or(1, usize::from);
             let architecture = if args.arm64 { Architecture::Arm64 } else { Architecture::X86_64 };
-            for mb in &args.sizes {
-                let mb = u64::from(*mb);
-                check_size(mb)?;
+            for mb in wanted.into_iter().map(u64::from) {
                 let processors = mb as f64 / MB_OF_A_PROCESSOR;
                 if processors > here as f64 {
                     notes.push(format!(
-                        "{mb} MB have {processors:.1} processors, and this machine {here}: not imitated."
+                        "{mb} MB have {processors:.1} processors, and this machine {here}: not \
+                         imitated."
                     ));
                     continue;
                 }
                 let executor = LocalExecutor::builder().processors(processors).build().await?;
                 let memory = Size::mib(mb);
-                let job = fit(&job, memory)?;
                 let price = |outcome: &Outcome| {
                     // What the runner does before and after is billed too.
                     let timing = &outcome.timing;
-                    let billed = timing.startup + timing.run + timing.collect;
-                    let billed = Duration::from_millis(ceil_ms(billed));
-                    let cost = PriceTable::default().invocation(architecture, memory, billed);
-                    Some((ceil_ms(billed), cost.usd))
+                    let billed = ceil_ms(timing.startup + timing.run + timing.collect);
+                    let time = Duration::from_millis(billed);
+                    let cost = PriceTable::default().invocation(architecture, memory, time);
+                    Some((billed as f64, cost.usd))
                 };
-                sizes.push(run(&executor, &job, mb, args.rounds, price).await?);
+                let result = run(&executor, &fit(memory)?, mb, args.rounds, price).await;
+                sizes.push(Sized { function: None, memory_mb: mb, processors, result });
             }
         }
         Backend::Lambda => {
@@ -114,13 +147,18 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
             functions.sort_by_key(|function| function.memory);
             for function in functions {
                 let mb = function.memory.as_u64() >> 20;
-                let executor = all.only(&function).await?;
-                let job = fit(&job, function.memory)?;
                 let price = |outcome: &Outcome| {
                     let billed = outcome.facts.get("billed_ms")?.parse().ok()?;
                     Some((billed, outcome.cost.as_ref()?.usd))
                 };
-                sizes.push(run(&executor, &job, mb, args.rounds, price).await?);
+                let job = fit(function.memory)?;
+                let result = match all.only(&function).await {
+                    Ok(executor) => run(&executor, &job, mb, args.rounds, price).await,
+                    Err(error) => Tried::Failed { failed: error.to_string() },
+                };
+                let processors = mb as f64 / MB_OF_A_PROCESSOR;
+                let function = Some(function.name);
+                sizes.push(Sized { function, memory_mb: mb, processors, result });
             }
         }
     }
@@ -129,16 +167,36 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
         return Err(Error::new(ErrorKind::InvalidJob, "--sizes", message));
     }
     let best = best(&sizes);
-    if let (Some(path), Some(best)) = (&args.svg, best) {
-        chart::write(path, &sizes, best)?;
+    if let Some(path) = &args.svg {
+        match best {
+            Some(best) => chart::write(path, &sizes, best)?,
+            None => notes.push(format!("{} is empty: nothing was measured.", path.display())),
+        }
     }
-    Ok(Report {
-        sizes,
-        best,
-        rounds: args.rounds,
-        imitated: matches!(args.backend, Backend::Local),
-        notes,
-    })
+    let imitated = matches!(args.backend, Backend::Local);
+    Ok(Report { sizes, best, rounds: args.rounds, imitated, notes })
+}
+
+/// Longest standard input that each run is given again.
+const MOST_STDIN: u64 = 64 << 20;
+
+/// The job with its standard input in memory: a pipe can be read once.
+fn repeatable(job: Job) -> Result<Job, Error> {
+    use std::io::Read as _;
+    let path = match &job.stdin {
+        Some(Content::Path(path)) => path.clone(),
+        _ => return Ok(job),
+    };
+    let wrong = |why: String| {
+        Error::new(ErrorKind::Input, "--stdin", format!("cannot read {}: {why}", path.display()))
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).map_err(|error| wrong(error.to_string()))?;
+    file.take(MOST_STDIN + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > MOST_STDIN {
+        return Err(wrong("it has more than 64 MiB; give it as a file with --file".into()));
+    }
+    job.to_builder().stdin(bytes).build()
 }
 
 fn check_size(mb: u64) -> Result<(), Error> {
@@ -149,11 +207,11 @@ fn check_size(mb: u64) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidJob, "--sizes", message))
 }
 
-/// The job with the memory that a function of that size has for it.
-fn fit(job: &Job, memory: Size) -> Result<Job, Error> {
+/// The job with the memory that a function of that size has for it, or less if that was asked for.
+fn fit(job: &Job, memory: Size, own: bool) -> Result<Job, Error> {
     let most = Size::b(memory.as_u64().saturating_sub(RESERVED));
     let mut limits = job.limits.clone();
-    limits.memory = limits.memory.min(most);
+    limits.memory = if own { limits.memory.min(most) } else { most };
     job.to_builder().limits(limits).build()
 }
 
@@ -167,75 +225,79 @@ async fn run(
     job: &Job,
     mb: u64,
     rounds: u32,
-    price: impl Fn(&Outcome) -> Option<(u64, f64)>,
-) -> Result<Sized, Error> {
-    let processors = mb as f64 / MB_OF_A_PROCESSOR;
+    price: impl Fn(&Outcome) -> Option<(f64, f64)>,
+) -> Tried {
     if io::stderr().is_terminal() {
-        crate::run::say(&format!("{mb} MB, {processors:.2} processors ..."));
+        crate::run::say(&format!("{mb} MB ..."));
     }
+    let failed = |failed: String| Tried::Failed { failed };
     let (mut times, mut bills, mut costs, mut busy) = (vec![], vec![], vec![], vec![]);
-    let mut failed = None;
     for round in 0..=rounds {
-        let outcome = executor.run(job.clone()).await?;
-        if !outcome.is_success() {
-            failed = Some(describe(&outcome));
-            break;
-        }
+        let outcome = match executor.run(job.clone()).await {
+            Ok(outcome) if outcome.is_success() => outcome,
+            Ok(outcome) => return failed(describe(&outcome)),
+            Err(error) => return failed(error.to_string()),
+        };
         if round == 0 {
             continue;
         }
+        let Some((billed, usd)) = price(&outcome) else {
+            return failed("the platform gave no report, so its cost is not known".into());
+        };
         let run = outcome.timing.run.as_secs_f64();
         times.push(run * 1000.0);
         busy.push(outcome.usage.cpu.as_secs_f64() / run.max(1e-6));
-        let Some((billed, usd)) = price(&outcome) else {
-            failed = Some("the platform gave no report, so its cost is not known".into());
-            break;
-        };
-        bills.push(billed as f64);
+        bills.push(billed);
         costs.push(usd);
     }
-    let times = spread(times);
-    Ok(Sized {
-        memory_mb: mb,
-        processors,
-        run_ms: times,
+    Tried::Measured(Measured {
+        run_ms: spread(times),
         busy: spread(busy)[0],
-        billed_ms: spread(bills)[0] as u64,
+        billed_ms: spread(bills)[0],
         usd_per_million: spread(costs)[0] * 1e6,
-        failed,
     })
 }
 
+/// How a program failed, in few words of which some are its own.
 fn describe(outcome: &Outcome) -> String {
+    const MOST: usize = 120;
     let error = outcome.stderr.text();
-    let last = error.lines().last().unwrap_or_default();
-    format!("the program ended with {:?} {last}", outcome.termination).trim().to_owned()
+    let last: String = error.lines().last().unwrap_or_default().chars().take(MOST).collect();
+    let end = match &outcome.termination {
+        Termination::Exited(code) => format!("exited with {code}"),
+        Termination::Signaled(signal) => format!("was killed by signal {signal}"),
+        Termination::Memory(evidence) => format!("reached its memory limit of {}", evidence.limit),
+        other => format!("was ended: {}", other.reason()),
+    };
+    format!("the program {end} {}", printable(&last)).trim().to_owned()
 }
 
 /// Median, least and most.
 fn spread(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-    [at(values.len() / 2), at(0), at(values.len().saturating_sub(1))]
+    let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
+    [(at(low) + at(high)) / 2.0, at(0), at(values.len().saturating_sub(1))]
 }
 
 /// The best sizes of those that were measured.
 fn best(sizes: &[Sized]) -> Option<Best> {
-    let measured: Vec<_> = (0..sizes.len()).filter(|i| sizes[*i].failed.is_none()).collect();
-    let least = |value: &dyn Fn(usize) -> f64| {
-        measured.iter().copied().min_by(|a, b| value(*a).total_cmp(&value(*b)))
+    let measured: Vec<_> =
+        sizes.iter().enumerate().filter_map(|(i, size)| Some((i, size.measured()?))).collect();
+    let cost = |size: &Measured| size.usd_per_million;
+    let time = |size: &Measured| size.run_ms[0];
+    let least = |value: &dyn Fn(&Measured) -> f64, most: f64| {
+        let fitting = measured.iter().filter(|(_, size)| time(size) <= most);
+        fitting.min_by(|a, b| value(a.1).total_cmp(&value(b.1))).map(|(index, _)| *index)
     };
-    let cost = |i: usize| sizes[i].usd_per_million;
-    let time = |i: usize| sizes[i].run_ms[0];
-    let by_cost = least(&cost)?;
-    let fastest = time(least(&time)?);
-    // The cheapest of those between which noise decides.
-    let as_fast: Vec<_> =
-        measured.iter().copied().filter(|i| time(*i) <= fastest * AS_FAST).collect();
-    let by_speed = as_fast.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
-    // What is twice as fast may cost twice as much.
-    let balanced = least(&|i| cost(i) * time(i))?;
-    Some(Best { by_cost, by_speed, balanced })
+    let fastest = measured.iter().map(|(_, size)| time(size)).fold(f64::INFINITY, f64::min);
+    Some(Best {
+        by_cost: least(&cost, f64::INFINITY)?,
+        // The cheapest of those between which noise decides.
+        by_speed: least(&cost, fastest * AS_FAST)?,
+        // What is twice as fast may cost twice as much.
+        balanced: least(&|size| cost(size) * time(size), f64::INFINITY)?,
+    })
 }
 
 impl Report {
@@ -269,27 +331,30 @@ impl Report {
             "$ a million runs",
             "best",
         ]);
+        let mut failures = Vec::new();
         for (index, size) in self.sizes.iter().enumerate() {
             let memory = format!("{} MB", size.memory_mb);
             let processors = format!("{:.2}", size.processors);
-            if let Some(why) = &size.failed {
-                rows.add_row([memory, processors, why.clone()]);
-                continue;
+            match &size.result {
+                Tried::Failed { failed } => failures.push(format!("{memory}: {failed}.")),
+                Tried::Measured(measured) => {
+                    let [median, least, most] = measured.run_ms.map(|ms| format!("{ms:.0} ms"));
+                    rows.add_row([
+                        memory,
+                        processors,
+                        median,
+                        least,
+                        most,
+                        format!("{:.2}", measured.busy),
+                        format!("{:.0} ms", measured.billed_ms),
+                        format!("{:.2}", measured.usd_per_million),
+                        self.best_for(index).join(", "),
+                    ]);
+                }
             }
-            let [median, least, most] = size.run_ms.map(|ms| format!("{ms:.0} ms"));
-            rows.add_row([
-                memory,
-                processors,
-                median,
-                least,
-                most,
-                format!("{:.2}", size.busy),
-                format!("{} ms", size.billed_ms),
-                format!("{:.2}", size.usd_per_million),
-                self.best_for(index).join(", "),
-            ]);
         }
         let mut parts = vec![rows.trim_fmt()];
+        parts.extend((!failures.is_empty()).then(|| failures.join("\n")));
         let explanation = self.explanation();
         parts.extend((!explanation.is_empty()).then_some(explanation));
         let mut notes = self.notes.clone();
@@ -313,35 +378,38 @@ impl Report {
     /// What the figures say about memory and processors.
     fn explanation(&self) -> String {
         let Some(best) = self.best else { return String::new() };
-        let measured: Vec<_> = self.sizes.iter().filter(|size| size.failed.is_none()).collect();
-        let (Some(first), Some(last)) = (measured.first(), measured.last()) else {
+        let measured: Vec<_> =
+            self.sizes.iter().filter_map(|size| Some((size, size.measured()?))).collect();
+        let (Some((first, slow)), Some((last, fast))) = (measured.first(), measured.last()) else {
             return String::new();
         };
-        let (cheap, fast) = (&self.sizes[best.by_cost], &self.sizes[best.by_speed]);
-        let most = measured.iter().map(|size| size.busy).fold(0.0, f64::max);
+        let most = measured.iter().map(|(_, size)| size.busy).fold(0.0, f64::max);
         let mut text = format!(
-            "Lambda gives a processor for each 1,769 MB. This program kept {most:.2} busy at most. "
+            "Lambda gives a processor for each 1,769 MB. This program kept {most:.2} busy at most."
         );
-        let same = first.run_ms[0] < last.run_ms[0] * 1.2;
-        text += &if same && first.busy > first.processors * 1.2 {
-            "Nothing bounds processors here, as Lambda does: the times show nothing.".to_owned()
-        } else if same {
-            "More memory hardly makes it faster: it waits more than it computes, so the smallest \
-             size that holds it is the one."
-                .to_owned()
-        } else {
-            format!(
-                "Beyond about {:.0} MB there is nothing left that it could use more of.",
-                (most.max(0.1) * MB_OF_A_PROCESSOR / 10.0).round() * 10.0
-            )
-        };
-        if cheap.memory_mb != fast.memory_mb {
+        let gains = slow.run_ms[0] > fast.run_ms[0] * 1.2;
+        // More than it is given can only be kept busy where nothing bounds it.
+        if !self.imitated && slow.busy > first.processors * 1.3 + 0.1 {
+            text += " Nothing bounds processors here, as Lambda does: the times show nothing.";
+        } else if last.processors * 0.9 < fast.busy {
+            text += " It kept all of the largest size busy: it may gain from a larger one.";
+        } else if gains {
             text += &format!(
-                " {} MB is {:.1} times as fast as {} MB and costs {:.2} times as much.",
-                fast.memory_mb,
-                cheap.run_ms[0] / fast.run_ms[0].max(0.001),
-                cheap.memory_mb,
-                fast.usd_per_million / cheap.usd_per_million.max(1e-9),
+                " Beyond about {:.0} MB there is nothing left that it could use more of.",
+                (most * MB_OF_A_PROCESSOR / 10.0).round() * 10.0
+            );
+        } else if measured.len() > 1 && most < 0.7 {
+            text += " More memory hardly makes it faster: it waits more than it computes.";
+        }
+        let size = |index: usize| (self.sizes[index].memory_mb, self.sizes[index].measured());
+        if let ((cheap, Some(by_cost)), (quick, Some(by_speed))) =
+            (size(best.by_cost), size(best.by_speed))
+            && cheap != quick
+        {
+            text += &format!(
+                " {quick} MB is {:.1} times as fast as {cheap} MB and costs {:.2} times as much.",
+                by_cost.run_ms[0] / by_speed.run_ms[0].max(0.001),
+                by_speed.usd_per_million / by_cost.usd_per_million.max(1e-9),
             );
         }
         text
@@ -353,14 +421,13 @@ mod tests {
     use super::*;
 
     fn size(memory_mb: u64, ms: f64, usd: f64) -> Sized {
+        let measured =
+            Measured { run_ms: [ms, ms, ms], busy: 1.0, billed_ms: ms, usd_per_million: usd };
         Sized {
+            function: None,
             memory_mb,
             processors: memory_mb as f64 / MB_OF_A_PROCESSOR,
-            run_ms: [ms, ms, ms],
-            busy: 1.0,
-            billed_ms: ms as u64,
-            usd_per_million: usd,
-            failed: None,
+            result: Tried::Measured(measured),
         }
     }
 
@@ -376,11 +443,11 @@ mod tests {
         let found = best(&sizes).expect("best");
         assert_eq!((found.by_cost, found.by_speed, found.balanced), (0, 2, 2));
         // What did not run is not the best.
-        sizes[2].failed = Some("memory".into());
+        sizes[2].result = Tried::Failed { failed: "memory".into() };
         let found = best(&sizes).expect("best");
         assert_eq!((found.by_cost, found.by_speed, found.balanced), (0, 3, 1));
         for size in &mut sizes {
-            size.failed = Some("memory".into());
+            size.result = Tried::Failed { failed: "memory".into() };
         }
         assert!(best(&sizes).is_none());
     }
@@ -395,6 +462,8 @@ mod tests {
     #[test]
     fn a_spread_has_its_median_first() {
         assert_eq!(spread(vec![3.0, 1.0, 2.0]), [2.0, 1.0, 3.0]);
+        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), [2.5, 1.0, 4.0]);
+        assert_eq!(spread(vec![7.0]), [7.0; 3]);
         assert_eq!(spread(Vec::new()), [0.0; 3]);
     }
 }

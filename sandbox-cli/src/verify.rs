@@ -3,7 +3,7 @@
 use sandbox::wire::VERSION;
 use sandbox::{
     Error, ErrorKind, ExecutorExt as _, LambdaExecutor, LayerState, Mechanism, Verdict,
-    Verification,
+    Verification, printable,
 };
 use sandbox_infra::account::Account;
 use sandbox_infra::{Finding, Template, check};
@@ -36,8 +36,11 @@ async fn examine(args: VerifyArgs) -> Result<Report, Error> {
     let mut surroundings = executor.surroundings();
     surroundings.urls.extend(args.url);
     surroundings.runtime_apis.extend(args.runtime_api);
-    let verification = executor.verify_with(&surroundings).await;
-    let mut report = Report::inside(verification);
+    let mut report = Report::default();
+    for function in executor.functions() {
+        let verification = executor.only(function).await?.verify_with(&surroundings).await;
+        report.attacked(&function.name, verification);
+    }
     let endpoint = std::env::var_os("AWS_ENDPOINT_URL").is_some_and(|url| !url.is_empty());
     if args.inside {
         report.note = Some("The account was not read.".into());
@@ -49,6 +52,7 @@ async fn examine(args: VerifyArgs) -> Result<Report, Error> {
         let account = Account::from_env().await.map_err(failed)?;
         let deployment = account.read(&names, executor.bucket()).await.map_err(failed)?;
         report.extend("account", check(&deployment));
+        report.account_read = true;
     }
     Ok(report)
 }
@@ -67,6 +71,7 @@ fn templates(args: &VerifyArgs) -> Result<Report, Error> {
 struct Report {
     promises: Vec<Promise>,
     mechanisms: Vec<Mechanism>,
+    account_read: bool,
     note: Option<String>,
 }
 
@@ -81,16 +86,42 @@ struct Promise {
     claimed: bool,
 }
 
+/// How bad it is.
+fn severity(promise: &Promise) -> u8 {
+    match (promise.verdict, promise.claimed) {
+        (Verdict::Held, _) => 0,
+        (Verdict::Untried, false) => 1,
+        (Verdict::Open, _) => 2,
+        (Verdict::Untried, true) => 3,
+        (Verdict::Broken, _) => 4,
+    }
+}
+
 impl Report {
-    fn inside(verification: Verification) -> Self {
-        let promises = verification.attacks.into_iter().map(|attempt| Promise {
-            promise: format!("a job cannot {}", attempt.attack),
-            from: "inside",
-            verdict: attempt.verdict,
-            evidence: attempt.evidence,
-            claimed: attempt.claim == LayerState::Enforced,
-        });
-        Self { promises: promises.collect(), mechanisms: verification.mechanisms, note: None }
+    /// Adds what attacks on a function came to. Of several functions, the one that holds least
+    /// stands for all.
+    fn attacked(&mut self, function: &str, verification: Verification) {
+        for attempt in verification.attacks {
+            let found = Promise {
+                promise: format!("a job cannot {}", attempt.attack),
+                from: "inside",
+                verdict: attempt.verdict,
+                evidence: attempt.evidence,
+                claimed: attempt.claim == LayerState::Enforced,
+            };
+            let known = self.promises.iter_mut().find(|promise| promise.promise == found.promise);
+            match known {
+                None => self.promises.push(found),
+                Some(known) if severity(&found) > severity(known) => {
+                    let evidence = format!("in {function}: {}", found.evidence);
+                    *known = Promise { evidence, ..found };
+                }
+                Some(_) => {}
+            }
+        }
+        if self.mechanisms.is_empty() {
+            self.mechanisms = verification.mechanisms;
+        }
     }
 
     fn extend(&mut self, from: &'static str, findings: Vec<Finding>) {
@@ -116,6 +147,8 @@ impl Report {
             "version": VERSION,
             "promises": self.promises,
             "mechanisms": self.mechanisms,
+            "account_read": self.account_read,
+            "note": self.note,
             "holds": self.holds(),
         })
         .to_string()
@@ -133,7 +166,7 @@ impl Report {
         let mut promises = table(["promise", "from", "verdict", "evidence"]);
         for promise in &self.promises {
             let Promise { promise, from, verdict, evidence, .. } = promise;
-            promises.add_row([promise, *from, mark(*verdict), evidence]);
+            promises.add_row([promise, *from, mark(*verdict), &printable(evidence)]);
         }
         parts.push(promises.trim_fmt());
         let verdicts = self.promises.iter().map(|promise| promise.verdict);

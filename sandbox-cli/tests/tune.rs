@@ -60,15 +60,43 @@ fn a_program_that_fails_has_no_best_size() {
     let report = json(&output);
     assert!(report["best"].is_null());
     let failed = report["sizes"][0]["failed"].as_str().expect("why");
-    assert!(failed.contains("Exited(3)"), "{failed}");
+    assert!(failed.contains("exited with 3"), "{failed}");
     // One that does not fit into a size is not measured in it.
     let large = "b = bytearray(700 << 20)";
     let output = tune(&[
         "--sizes", "512,1024", "--rounds", "1", "--memory", "900MiB", "--json", "-c", large,
     ]);
     let report = json(&output);
-    assert!(report["sizes"][0]["failed"].as_str().is_some_and(|why| why.contains("Memory")));
+    assert!(report["sizes"][0]["failed"].as_str().is_some_and(|why| why.contains("memory limit")));
     assert_eq!(report["best"]["by_cost"], 1024);
+}
+
+#[test]
+fn each_run_has_the_same_input() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let code = "import sys\nassert sys.stdin.read() == 'data', 'empty'";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
+    command
+        .args(["tune", "--sizes", "1024", "--rounds", "2", "--json", "--stdin", "-", "-c", code]);
+    let mut tune = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sandbox");
+    tune.stdin.take().expect("stdin").write_all(b"data").expect("input");
+    let output = tune.wait_with_output().expect("output");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_runs() {
+    for arguments in [["--sizes", "512,64"], ["--svg", "/nowhere/chart.svg"]] {
+        let output = tune(&[&arguments[..], &["--json", "-c", "print(1)"]].concat());
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        json(&output);
+    }
+    // What a program says gets to a terminal as text only.
+    let code = "import sys; sys.exit('\\x1b]0;owned\\x07')";
+    let output = tune(&["--sizes", "512", "--rounds", "1", "-c", code]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("owned") && !text.contains('\u{1b}'), "{text:?}");
 }
 
 #[test]

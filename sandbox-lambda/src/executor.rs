@@ -247,10 +247,14 @@ impl Shared {
             });
         }
         let enforcement = enforcement.unwrap_or_default();
-        let enforcement = self.functions.iter().fold(enforcement, |all, function| {
+        // A layer is as strong as in the function where it is weakest.
+        let placed = self.functions.iter().map(|function| {
             let platform = self.platform(function);
-            platform.into_iter().fold(all, |all, (layer, state)| all.with(layer, state))
+            platform
+                .into_iter()
+                .fold(enforcement.clone(), |all, (layer, state)| all.with(layer, state))
         });
+        let enforcement = placed.reduce(|a, b| weaker(&a, &b)).unwrap_or_default();
         let capabilities = Capabilities::new("lambda")
             .with_runtimes(runtimes.unwrap_or_default())
             .with_limits(limits)

@@ -205,8 +205,7 @@ fn locked(image: &Image) -> Check {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
         lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
-    let installed: BTreeSet<_> =
-        lines(&read(image.root.join("usr/share/sandbox/debian.lock"))?).into_iter().collect();
+    let installed = dpkg(&read(image.root.join("var/lib/dpkg/status"))?);
     let names: BTreeSet<_> = installed.iter().filter_map(|line| line.split('=').next()).collect();
     for list in ["common", image.name] {
         for name in lines(&read(lists.join(list).join("debian.txt"))?) {
@@ -214,12 +213,12 @@ fn locked(image: &Image) -> Check {
         }
     }
     if std::env::var_os("SANDBOX_TEST_IMAGES_LATEST").is_none() {
-        let lock = fs::read_dir(lists.join(image.name))?.flatten().find(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.starts_with("debian-") && name.ends_with(".lock")
-        });
-        let lock =
-            lines(&read(lock.ok_or("no lock")?.path())?).into_iter().collect::<BTreeSet<_>>();
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            _ => "arm64",
+        };
+        let lock = lists.join(image.name).join(format!("debian-{architecture}.lock"));
+        let lock: BTreeSet<_> = lines(&read(lock)?).into_iter().collect();
         ensure(lock == installed, || format!("{:?}", lock.symmetric_difference(&installed)))?;
     }
     if image.name != "python" {
@@ -237,6 +236,16 @@ fn locked(image: &Image) -> Check {
     let found = image.run(Job::python(list))?.stdout.text();
     let found: BTreeSet<_> = found.lines().map(str::to_owned).collect();
     ensure(found == wanted, || format!("{:?}", found.symmetric_difference(&wanted)))
+}
+
+/// What dpkg says is installed, as `name=version`.
+fn dpkg(status: &str) -> BTreeSet<String> {
+    let package = |entry: &str| {
+        let field = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name));
+        let installed = field("Status: ") == Some("install ok installed");
+        installed.then(|| Some(format!("{}={}", field("Package: ")?, field("Version: ")?))).flatten()
+    };
+    status.split("\n\n").filter_map(package).collect()
 }
 
 fn place(image: &Image) -> Check {

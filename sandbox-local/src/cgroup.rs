@@ -16,8 +16,11 @@ use crate::plan::CgroupPlan;
 const PREFIX: &str = "sandbox-";
 
 /// How often a job gets its share of the processors, in microseconds: often enough that it does
-/// not stand still for long.
-const PERIOD_US: u32 = 20_000;
+/// not stand still for long, and long enough that its share is the millisecond below which the
+/// kernel takes none.
+fn period_us(processors: f64) -> u32 {
+    if processors < 0.05 { 100_000 } else { 20_000 }
+}
 
 /// A directory of a cgroup hierarchy beneath which jobs get their own.
 #[derive(Clone, Debug)]
@@ -74,9 +77,9 @@ impl Parent {
             settings.push(set("pids.max", &processes, false));
         }
         if let Some(processors) = self.processors.filter(|_| self.bandwidth) {
-            // The kernel takes no quota below a millisecond.
-            let quota = ((f64::from(PERIOD_US) * processors) as u64).max(1000).to_string();
-            let period = PERIOD_US.to_string();
+            let period = period_us(processors);
+            let quota = ((f64::from(period) * processors).round() as u64).max(1000).to_string();
+            let period = period.to_string();
             if self.version == 1 {
                 settings.push(set("cpu.cfs_period_us", &period, false));
                 settings.push(set("cpu.cfs_quota_us", &quota, false));

@@ -5,9 +5,13 @@ waiting, said = {}, set()
 for text in facts["around"]["addresses"]:
     host, port = text.rsplit(":", 1)
     host = host.strip("[]")
-    client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    client.setblocking(False)
-    code = client.connect_ex((host, int(port)))
+    try:
+        client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        client.setblocking(False)
+        code = client.connect_ex((host, int(port)))
+    except OSError as error:
+        said.add(error.strerror or str(error))
+        continue
     if code == 0:
         broke(f"it is connected to {text}")
     if code == errno.EINPROGRESS:

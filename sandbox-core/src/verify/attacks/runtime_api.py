@@ -10,6 +10,9 @@ for address in facts["around"]["runtime_apis"]:
         response = client.getresponse()
         response.read()
         request = response.getheader("lambda-runtime-aws-request-id")
+        if request is None:
+            said.add(f"{address} gives no event: {response.status}")
+            continue
         client = http.client.HTTPConnection(address, timeout=2)
         client.request("POST", f"{base}{request}/response", b'{"forged": true}')
         status = client.getresponse().status
