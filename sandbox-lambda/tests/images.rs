@@ -243,7 +243,9 @@ fn dpkg(status: &str) -> BTreeSet<String> {
     let package = |entry: &str| {
         let field = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name));
         let installed = field("Status: ") == Some("install ok installed");
-        installed.then(|| Some(format!("{}={}", field("Package: ")?, field("Version: ")?))).flatten()
+        installed
+            .then(|| Some(format!("{}={}", field("Package: ")?, field("Version: ")?)))
+            .flatten()
     };
     status.split("\n\n").filter_map(package).collect()
 }

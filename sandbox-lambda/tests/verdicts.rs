@@ -253,6 +253,12 @@ async fn the_platforms_layers_are_the_platforms() {
     let outcome = run(&executor, hello()).await.expect("outcome");
     assert!(outcome.enforcement.is_enforced(Layer::Vpc));
     assert!(outcome.enforcement.is_enforced(Layer::MicroVm));
+    // Of several, each job could go to the weakest, whichever was named last.
+    for (first, last) in [("outside", "inside"), ("inside", "outside")] {
+        let executor = real(first).function(last).build().await.expect("executor");
+        let error = run(&executor, hello()).await.expect_err("one is outside");
+        assert_eq!((error.kind(), error.layer()), (ErrorKind::Refused, Some(Layer::Vpc)));
+    }
     let executor = real("outside").build().await.expect("executor");
     let error = run(&executor, hello()).await.expect_err("no VPC");
     assert_eq!((error.kind(), error.layer()), (ErrorKind::Refused, Some(Layer::Vpc)), "{error}");
