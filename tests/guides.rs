@@ -69,7 +69,7 @@ fn programs() -> PathBuf {
 /// Runs a block; each command must succeed.
 fn run(block: &Block) -> Result<(), Failed> {
     let programs = programs();
-    for program in ["sandbox", "emulator", "sandbox-runner"] {
+    for program in ["sandbox", "emulator"] {
         if !programs.join(program).exists() {
             return Err(format!("{program} is not built; run: cargo build --workspace").into());
         }
