@@ -5,14 +5,14 @@ use std::path::Path;
 use plotters::prelude::*;
 use sandbox::{Error, ErrorKind};
 
-use crate::tune::{Best, Measured, Sized};
+use crate::tune::{AtSize, Best, Measured};
 
 const WIDTH: (u32, u32) = (860, 480);
 const TIME: RGBColor = RGBColor(31, 102, 161);
 const COST: RGBColor = RGBColor(201, 92, 34);
 
 /// Writes the chart; sizes that were not measured are not on it.
-pub(crate) fn write(path: &Path, sizes: &[Sized], best: Best) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, sizes: &[AtSize], best: Best) -> Result<(), Error> {
     let mut svg = String::new();
     draw(&mut svg, sizes, best).map_err(|why| Error::new(ErrorKind::Backend, "draw chart", why))?;
     std::fs::write(path, svg).map_err(|error| unsaved(path, error))
@@ -24,7 +24,7 @@ pub(crate) fn unsaved(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Save, "--svg", message).with_source(error)
 }
 
-fn draw(svg: &mut String, sizes: &[Sized], best: Best) -> Result<(), String> {
+fn draw(svg: &mut String, sizes: &[AtSize], best: Best) -> Result<(), String> {
     let text = |error: DrawingAreaErrorKind<_>| error.to_string();
     let measured: Vec<_> =
         sizes.iter().filter_map(|size| Some((size.memory_mb as f64, size.measured()?))).collect();

@@ -15,11 +15,6 @@ use crate::args::{Backend, TuneArgs};
 use crate::table::{print, table};
 use crate::{chart, job};
 
-/// Lambda gives one processor for so many MB; see
-/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
-const MB_OF_A_PROCESSOR: f64 = 1769.0;
-/// Memory of a function that is not the job's.
-const RESERVED: u64 = 64 << 20;
 /// What is as fast as the fastest.
 const AS_FAST: f64 = 1.05;
 
@@ -40,7 +35,7 @@ pub(crate) async fn tune(args: TuneArgs) -> u8 {
 
 /// One size, tried.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Sized {
+pub(crate) struct AtSize {
     /// The function, in Lambda.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function: Option<String>,
@@ -73,7 +68,7 @@ pub(crate) struct Measured {
     pub(crate) usd_per_million: f64,
 }
 
-impl Sized {
+impl AtSize {
     pub(crate) fn measured(&self) -> Option<&Measured> {
         match &self.result {
             Tried::Measured(measured) => Some(measured),
@@ -91,7 +86,7 @@ pub(crate) struct Best {
 }
 
 struct Report {
-    sizes: Vec<Sized>,
+    sizes: Vec<AtSize>,
     best: Option<Best>,
     rounds: u32,
     imitated: bool,
@@ -111,7 +106,7 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
     if let Some(path) = &args.svg {
         std::fs::write(path, "").map_err(|error| chart::unsaved(path, error))?;
     }
-    let fit = |memory: Size| fit(&job, memory, own_memory);
+    let fit = |function: &FunctionSpec| fit(&job, function.room(), own_memory);
     let mut notes = Vec::new();
     let mut sizes = Vec::new();
     match args.backend {
@@ -119,7 +114,8 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
             let here = std::thread::available_parallelism().map_or(1, usize::from);
             let architecture = if args.arm64 { Architecture::Arm64 } else { Architecture::X86_64 };
             for mb in wanted.into_iter().map(u64::from) {
-                let processors = mb as f64 / MB_OF_A_PROCESSOR;
+                let size = lambda(mb);
+                let processors = size.processors();
                 if processors > here as f64 {
                     notes.push(format!(
                         "{mb} MB have {processors:.1} processors, and this machine {here}: not \
@@ -128,17 +124,16 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
                     continue;
                 }
                 let executor = LocalExecutor::builder().processors(processors).build().await?;
-                let memory = Size::mib(mb);
                 let price = |outcome: &Outcome| {
                     // What the runner does before and after is billed too.
                     let timing = &outcome.timing;
                     let billed = ceil_ms(timing.startup + timing.run + timing.collect);
                     let time = Duration::from_millis(billed);
-                    let cost = PriceTable::default().invocation(architecture, memory, time);
+                    let cost = PriceTable::default().invocation(architecture, size.memory, time);
                     Some((billed as f64, cost.usd))
                 };
-                let result = run(&executor, &fit(memory)?, mb, args.rounds, price).await;
-                sizes.push(Sized { function: None, memory_mb: mb, processors, result });
+                let result = run(&executor, &fit(&size)?, mb, args.rounds, price).await;
+                sizes.push(AtSize { function: None, memory_mb: mb, processors, result });
             }
         }
         Backend::Lambda => {
@@ -151,14 +146,14 @@ async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
                     let billed = outcome.facts.get("billed_ms")?.parse().ok()?;
                     Some((billed, outcome.cost.as_ref()?.usd))
                 };
-                let job = fit(function.memory)?;
+                let job = fit(&function)?;
                 let result = match all.only(&function).await {
                     Ok(executor) => run(&executor, &job, mb, args.rounds, price).await,
                     Err(error) => Tried::Failed { failed: error.to_string() },
                 };
-                let processors = mb as f64 / MB_OF_A_PROCESSOR;
+                let processors = function.processors();
                 let function = Some(function.name);
-                sizes.push(Sized { function, memory_mb: mb, processors, result });
+                sizes.push(AtSize { function, memory_mb: mb, processors, result });
             }
         }
     }
@@ -207,9 +202,13 @@ fn check_size(mb: u64) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidJob, "--sizes", message))
 }
 
-/// The job with the memory that a function of that size has for it, or less if that was asked for.
-fn fit(job: &Job, memory: Size, own: bool) -> Result<Job, Error> {
-    let most = Size::b(memory.as_u64().saturating_sub(RESERVED));
+/// What Lambda makes of a size, whatever else the function is.
+fn lambda(mb: u64) -> FunctionSpec {
+    FunctionSpec::new("", Size::mib(mb), Duration::ZERO)
+}
+
+/// The job with as much memory as there is for it, or less if that was asked for.
+fn fit(job: &Job, most: Size, own: bool) -> Result<Job, Error> {
     let mut limits = job.limits.clone();
     limits.memory = if own { limits.memory.min(most) } else { most };
     job.to_builder().limits(limits).build()
@@ -281,7 +280,7 @@ fn spread(mut values: Vec<f64>) -> [f64; 3] {
 }
 
 /// The best sizes of those that were measured.
-fn best(sizes: &[Sized]) -> Option<Best> {
+fn best(sizes: &[AtSize]) -> Option<Best> {
     let measured: Vec<_> =
         sizes.iter().enumerate().filter_map(|(i, size)| Some((i, size.measured()?))).collect();
     let cost = |size: &Measured| size.usd_per_million;
@@ -396,7 +395,7 @@ impl Report {
         } else if gains {
             text += &format!(
                 " Beyond about {:.0} MB there is nothing left that it could use more of.",
-                (most * MB_OF_A_PROCESSOR / 10.0).round() * 10.0
+                (most * first.memory_mb as f64 / first.processors / 10.0).round() * 10.0
             );
         } else if measured.len() > 1 && most < 0.7 {
             text += " More memory hardly makes it faster: it waits more than it computes.";
@@ -420,13 +419,13 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn size(memory_mb: u64, ms: f64, usd: f64) -> Sized {
+    fn size(memory_mb: u64, ms: f64, usd: f64) -> AtSize {
         let measured =
             Measured { run_ms: [ms, ms, ms], busy: 1.0, billed_ms: ms, usd_per_million: usd };
-        Sized {
+        AtSize {
             function: None,
             memory_mb,
-            processors: memory_mb as f64 / MB_OF_A_PROCESSOR,
+            processors: lambda(memory_mb).processors(),
             result: Tried::Measured(measured),
         }
     }

@@ -15,8 +15,7 @@ const RESERVED: u64 = 64 << 20;
 const MARGIN: Duration = Duration::from_secs(3);
 /// Longest wait for a function's configuration.
 const LOOK_UP: Duration = Duration::from_secs(15);
-/// A function has one processor for each of these; see
-/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
+/// A function has one processor for each of these.
 const MEMORY_OF_A_CPU: u64 = 1769 << 20;
 
 /// A processor architecture, for prices.
@@ -106,9 +105,19 @@ impl FunctionSpec {
         })
     }
 
+    /// The processors that Lambda gives to a function of this size; see
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
+    pub fn processors(&self) -> f64 {
+        self.memory.as_u64() as f64 / MEMORY_OF_A_CPU as f64
+    }
+
+    /// The most memory that a job can have in it: the runner needs the rest.
+    pub fn room(&self) -> Size {
+        Size::b(self.memory.as_u64().saturating_sub(RESERVED))
+    }
+
     fn fits(&self, limits: &Limits) -> bool {
-        self.memory.as_u64() >= limits.memory.as_u64().saturating_add(RESERVED)
-            && self.timeout >= limits.wall + MARGIN
+        self.room() >= limits.memory && self.timeout >= limits.wall + MARGIN
     }
 }
 
@@ -122,8 +131,8 @@ pub(crate) fn route<'a>(
     fitting.sort_by_key(|function| (function.memory, function.timeout));
     let processors = limits.cpu.as_secs_f64() / limits.wall.as_secs_f64();
     let raised = limits.cpu > Limits::default().cpu && processors > 1.0;
-    let wanted = if raised { processors * MEMORY_OF_A_CPU as f64 } else { 0.0 };
-    let enough = fitting.iter().find(|function| function.memory.as_u64() as f64 >= wanted);
+    let wanted = if raised { processors } else { 0.0 };
+    let enough = fitting.iter().find(|function| function.processors() >= wanted);
     enough.or(fitting.last()).copied().ok_or_else(|| {
         let have: Vec<_> = functions
             .iter()
