@@ -146,6 +146,22 @@ pub struct Egress {
     pub what: String,
 }
 
+impl Egress {
+    /// A rule for ports from one to another, or for all.
+    pub(crate) fn new(to: String, protocol: &str, ports: Option<(u64, u64)>) -> Self {
+        let what = match ports {
+            Some((from, to)) if from == to => format!("{protocol} {from}"),
+            Some((from, to)) => format!("{protocol} {from}-{to}"),
+            None => format!("{protocol} on all ports"),
+        };
+        Self { to, what }
+    }
+}
+
+/// What blocks public access to a bucket, when all four are on.
+pub(crate) const PUBLIC_ACCESS_BLOCKS: [&str; 4] =
+    ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"];
+
 /// The resolver's firewall.
 #[derive(Clone, Debug)]
 pub struct Dns {
@@ -158,8 +174,8 @@ pub struct Dns {
 /// One rule of the resolver's firewall.
 #[derive(Clone, Debug)]
 pub struct DnsRule {
-    /// The lowest is first.
-    pub priority: i64,
+    /// That of its group, then its own; the lowest is first.
+    pub priority: (i64, i64),
     /// `ALLOW`, `BLOCK` or `ALERT`.
     pub action: String,
     /// The names.

@@ -298,7 +298,7 @@ async fn each_promise_is_read_and_each_breach_is_noticed() {
     assert!(finding.evidence.contains("allow this action"), "{finding:?}");
     *front.denied.lock().expect("denied") = Some("lambda");
     let error = account(&url).read(&functions, bucket).await.expect_err("denied");
-    assert!(error.contains("GetFunctionConfiguration: 403"), "{error}");
+    assert!(error.to_string().contains("GetFunctionConfiguration: 403"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,7 +311,7 @@ async fn every_service_is_sent_the_signature_that_botocore_makes() {
         .expect("python");
     wait_for(port);
     let account = account(&format!("http://127.0.0.1:{port}"));
-    // The answers are empty, so most of it is asked for and nothing found.
+    // The answers say little, so that each service is asked and little is found.
     let _ = account.read(&["sandbox".to_owned()], "a-bucket").await;
     let _ = server.kill();
     let output = server.wait_with_output().expect("output");

@@ -23,7 +23,8 @@ class Check(http.server.BaseHTTPRequestHandler):
         print(service, region, "same" if same else "DIFFERENT", flush=True)
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"{}")
+        # Enough of a function that the rest is asked for.
+        self.wfile.write(b'{"Role": "arn:aws:iam::1:role/r", "VpcConfig": {"VpcId": "vpc-1"}}')
 
     do_GET = do_POST = check
 

@@ -5,7 +5,7 @@ use sandbox::{
     Error, ErrorKind, ExecutorExt as _, LambdaExecutor, LayerState, Mechanism, Verdict,
     Verification, printable,
 };
-use sandbox_infra::account::Account;
+use sandbox_infra::account::{Account, AccountError};
 use sandbox_infra::{Finding, Template, check};
 use serde::Serialize;
 use serde_json::json;
@@ -48,7 +48,8 @@ async fn examine(args: VerifyArgs) -> Result<Report, Error> {
         report.note = Some("The account was not read: there is none behind an emulator.".into());
     } else {
         let names: Vec<_> = executor.functions().iter().map(|f| f.name.clone()).collect();
-        let failed = |why: String| Error::new(ErrorKind::Backend, "read account", why);
+        let failed =
+            |error: AccountError| Error::new(ErrorKind::Backend, "read account", error.to_string());
         let account = Account::from_env().await.map_err(failed)?;
         let deployment = account.read(&names, executor.bucket()).await.map_err(failed)?;
         report.extend("account", check(&deployment));

@@ -12,8 +12,9 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use super::xml;
+use super::{AccountError, xml};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,10 +67,10 @@ struct Ask<'a> {
 }
 
 impl Api {
-    pub(super) fn new(config: &SdkConfig) -> Result<Self, String> {
+    pub(super) fn new(config: &SdkConfig) -> Result<Self, AccountError> {
         let (Some(credentials), Some(region)) = (config.credentials_provider(), config.region())
         else {
-            return Err("there are no credentials or no region; set AWS_REGION".into());
+            return Err(AccountError::Unconfigured);
         };
         // Fails when the application has chosen one, which is then used.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -78,7 +79,7 @@ impl Api {
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| AccountError::Client(error.to_string()))?;
         let endpoint = config.endpoint_url().map(|url| url.trim_end_matches('/').to_owned());
         Ok(Self { client, credentials, region: region.as_ref().to_owned(), endpoint })
     }
@@ -92,12 +93,14 @@ impl Api {
         format!("{bucket}.s3.{}.{}", self.region, self.domain())
     }
 
-    /// `aws`, or `aws-cn`.
+    /// What ARNs of this region begin with.
     pub(super) fn partition(&self) -> &'static str {
-        match () {
-            () if self.region.starts_with("cn-") => "aws-cn",
-            () if self.region.starts_with("us-gov-") => "aws-us-gov",
-            () => "aws",
+        if self.region.starts_with("cn-") {
+            "aws-cn"
+        } else if self.region.starts_with("us-gov-") {
+            "aws-us-gov"
+        } else {
+            "aws"
         }
     }
 
@@ -248,8 +251,11 @@ impl Api {
         let unsent = |why: String| Refusal::unsent(action, why);
         let base = self.endpoint.clone().unwrap_or_else(|| format!("https://{host}"));
         let url = format!("{base}{path}");
-        let credentials =
-            self.credentials.provide_credentials().await.map_err(|e| unsent(e.to_string()))?;
+        // Whoever hands them out may be a service that does not answer.
+        let credentials = timeout(PATIENCE, self.credentials.provide_credentials())
+            .await
+            .map_err(|_| unsent(format!("no credentials within {PATIENCE:?}")))?
+            .map_err(|error| unsent(error.to_string()))?;
         // One for all regions lives in one.
         let region = if service == "iam" { self.home().1 } else { &self.region };
         let signed = signature(&credentials, region, service, &method, &url, &headers, &body)

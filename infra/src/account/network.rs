@@ -31,7 +31,8 @@ async fn describe(
 /// A table, and the subnets that are associated with it by name.
 pub(super) type Tables = Part<Vec<(RouteTable, Vec<String>)>>;
 
-pub(super) async fn route_tables(api: &Api, vpc: &str) -> Tables {
+pub(super) async fn route_tables(api: &Api, vpc: &Part<String>) -> Tables {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let found = describe(api, "DescribeRouteTables", "vpc-id", &[vpc]).await?;
     let table = |table: &Value| {
         let routes = list(&table["routeSet"]).into_iter().filter(|r| r["gatewayId"] != "local");
@@ -68,10 +69,11 @@ pub(super) fn associated(tables: &Tables) -> Part<Vec<RouteTable>> {
 
 pub(super) async fn subnets(
     api: &Api,
-    vpc: &str,
+    vpc: &Part<String>,
     used: &[String],
     tables: &Tables,
 ) -> Part<Vec<Subnet>> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let tables = tables.as_ref().map_err(String::clone)?;
     let found = describe(api, "DescribeSubnets", "vpc-id", &[vpc]).await?;
     let own =
@@ -91,7 +93,8 @@ pub(super) async fn subnets(
     Ok(own.map(subnet).collect())
 }
 
-pub(super) async fn gateways(api: &Api, vpc: &str) -> Part<Vec<Gateway>> {
+pub(super) async fn gateways(api: &Api, vpc: &Part<String>) -> Part<Vec<Gateway>> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     // What it is, the question, the filter, the list and the id in the answer.
     let kinds: [(&str, &str, &str, &str, &str); 7] = [
         (
@@ -154,7 +157,7 @@ pub(super) async fn gateways(api: &Api, vpc: &str) -> Part<Vec<Gateway>> {
     let action = "DescribeEgressOnlyInternetGateways";
     let found = api.query("ec2", VERSION, action, &[]).await?;
     for item in list(&found["egressOnlyInternetGatewaySet"]) {
-        if list(&item["attachmentSet"]).iter().any(|attached| attached["vpcId"] == vpc) {
+        if list(&item["attachmentSet"]).iter().any(|attached| attached["vpcId"] == *vpc) {
             let id = text(&item["egressOnlyInternetGatewayId"]);
             gateways.push(Gateway { kind: "egress-only internet gateway", id });
         }
@@ -162,7 +165,8 @@ pub(super) async fn gateways(api: &Api, vpc: &str) -> Part<Vec<Gateway>> {
     Ok(gateways)
 }
 
-pub(super) async fn endpoints(api: &Api, vpc: &str) -> Part<Vec<Endpoint>> {
+pub(super) async fn endpoints(api: &Api, vpc: &Part<String>) -> Part<Vec<Endpoint>> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let found = describe(api, "DescribeVpcEndpoints", "vpc-id", &[vpc]).await?;
     let endpoint = |endpoint: &Value| {
         let policy = match endpoint["policyDocument"].as_str() {
@@ -200,12 +204,8 @@ pub(super) async fn security_groups(api: &Api, groups: &[String]) -> Part<Vec<Se
 
 /// One entry has a protocol, ports, and any number of places to go.
 fn rules(entry: &Value) -> Vec<Egress> {
-    let protocol = text(&entry["ipProtocol"]);
-    let what = match (entry["fromPort"].as_str(), entry["toPort"].as_str()) {
-        (Some(from), Some(to)) if from == to => format!("{protocol} {from}"),
-        (Some(from), Some(to)) => format!("{protocol} {from}-{to}"),
-        _ => format!("{protocol} on all ports"),
-    };
+    let port = |name: &str| entry[name].as_str().and_then(|port| port.parse().ok());
+    let (protocol, ports) = (text(&entry["ipProtocol"]), port("fromPort").zip(port("toPort")));
     let places = [
         ("ipRanges", "cidrIp"),
         ("ipv6Ranges", "cidrIpv6"),
@@ -216,7 +216,7 @@ fn rules(entry: &Value) -> Vec<Egress> {
         list(&entry[set]).into_iter().map(|place| text(&place[id])).collect::<Vec<_>>()
     };
     let all = places.into_iter().flat_map(to);
-    all.map(|to| Egress { to, what: what.clone() }).collect()
+    all.map(|to| Egress::new(to, &protocol, ports)).collect()
 }
 
 /// The id of the region's list of S3's addresses.
@@ -229,29 +229,29 @@ pub(super) async fn s3_addresses(api: &Api) -> Part<String> {
     }
 }
 
-pub(super) async fn dns(api: &Api, vpc: &str) -> Part<Dns> {
+pub(super) async fn dns(api: &Api, vpc: &Part<String>) -> Part<Dns> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let ask = |action: &str, body: Value| {
         let target = format!("Route53Resolver.{action}");
         async move { api.json("route53resolver", &target, body).await }
     };
     let associations = ask("ListFirewallRuleGroupAssociations", json!({ "VpcId": vpc })).await?;
     let mut rules = Vec::new();
-    let mut groups = list(&associations["FirewallRuleGroupAssociations"]);
+    let groups = list(&associations["FirewallRuleGroupAssociations"]);
     if let Some(group) = groups.iter().find(|group| group["Status"] != "COMPLETE") {
         return Err(format!("an association of the firewall is {}", group["Status"]));
     }
-    // The group of the lowest number is asked first, whatever its rules' numbers are.
-    groups.sort_by_key(|group| group["Priority"].as_i64());
-    for (index, group) in groups.iter().enumerate() {
+    for group in groups {
+        // The group of the lowest number is asked first, whatever its rules' numbers are.
+        let first = group["Priority"].as_i64().unwrap_or_default();
         let id = json!({ "FirewallRuleGroupId": group["FirewallRuleGroupId"] });
         let found = ask("ListFirewallRules", id).await?;
         for rule in list(&found["FirewallRules"]) {
             let id = json!({ "FirewallDomainListId": rule["FirewallDomainListId"] });
             let domains = ask("ListFirewallDomains", id).await?;
             let partly = !rule["Qtype"].is_null();
-            let base = i64::try_from(index).unwrap_or_default() << 32;
             rules.push(DnsRule {
-                priority: base + rule["Priority"].as_i64().unwrap_or(i64::from(i32::MAX)),
+                priority: (first, rule["Priority"].as_i64().unwrap_or(i64::MAX)),
                 action: text(&rule["Action"]) + if partly { " in part" } else { "" },
                 domains: strings(&domains["Domains"])
                     .iter()

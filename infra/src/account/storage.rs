@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, Refusal};
 use super::xml::{self, list};
-use crate::model::{Bucket, Function, Part, Watch};
+use crate::model::{Bucket, Function, PUBLIC_ACCESS_BLOCKS, Part, Watch};
 use crate::policy::Policy;
 
 pub(super) async fn bucket(api: &Api, name: &str) -> Bucket {
@@ -34,10 +34,8 @@ async fn private(api: &Api, name: &str) -> Part<bool> {
         return Ok(false);
     };
     let found = xml::to_json(&found)?;
-    let blocks =
-        ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"];
     let on = |value: &Value| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    Ok(blocks.iter().all(|block| on(&found[*block])))
+    Ok(PUBLIC_ACCESS_BLOCKS.iter().all(|block| on(&found[*block])))
 }
 
 async fn policy(api: &Api, name: &str) -> Part<Policy> {
@@ -81,7 +79,7 @@ async fn expiry(api: &Api, name: &str) -> Part<Option<u64>> {
     Ok(days.and_then(|days| days.parse().ok()))
 }
 
-pub(super) async fn watch(api: &Api, vpc: &str, functions: &[Function]) -> Watch {
+pub(super) async fn watch(api: &Api, vpc: &Part<String>, functions: &[Function]) -> Watch {
     Watch {
         flows: flows(api, vpc).await,
         names: names(api, vpc).await,
@@ -90,7 +88,8 @@ pub(super) async fn watch(api: &Api, vpc: &str, functions: &[Function]) -> Watch
     }
 }
 
-async fn flows(api: &Api, vpc: &str) -> Part<bool> {
+async fn flows(api: &Api, vpc: &Part<String>) -> Part<bool> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let filter = [("Filter.1.Name", "resource-id"), ("Filter.1.Value.1", vpc)];
     let found = api.query("ec2", "2016-11-15", "DescribeFlowLogs", &filter).await?;
     let logs = list(&found["flowLogSet"]);
@@ -101,7 +100,8 @@ async fn flows(api: &Api, vpc: &str) -> Part<bool> {
     }))
 }
 
-async fn names(api: &Api, vpc: &str) -> Part<bool> {
+async fn names(api: &Api, vpc: &Part<String>) -> Part<bool> {
+    let vpc = vpc.as_ref().map_err(String::clone)?;
     let filter = json!({ "Filters": [{ "Name": "ResourceId", "Values": [vpc] }] });
     let target = "Route53Resolver.ListResolverQueryLogConfigAssociations";
     let found = api.json("route53resolver", target, filter).await?;

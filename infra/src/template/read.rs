@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::{Choice, TemplateError, strange};
 use crate::model::{
-    Bucket, Deployment, Dns, DnsRule, Door, Egress, Endpoint, Function, Gateway, Role, Route,
-    RouteTable, SecurityGroup, Subnet, Watch,
+    Bucket, Deployment, Dns, DnsRule, Door, Egress, Endpoint, Function, Gateway,
+    PUBLIC_ACCESS_BLOCKS, Role, Route, RouteTable, SecurityGroup, Subnet, Watch,
 };
 use crate::policy::{Policy, strings};
 
@@ -227,14 +227,9 @@ fn security_groups(resources: &Resources) -> Vec<SecurityGroup> {
 fn rule(properties: &Value) -> Egress {
     let to = ["DestinationPrefixListId", "CidrIp", "CidrIpv6", "DestinationSecurityGroupId"];
     let to: Vec<_> = to.iter().map(|name| &properties[*name]).filter(|to| !to.is_null()).collect();
-    let protocol = text(&properties["IpProtocol"]);
-    let ports = (number(&properties["FromPort"]), number(&properties["ToPort"]));
-    let what = match ports {
-        (Some(from), Some(to)) if from == to => format!("{protocol} {from}"),
-        (Some(from), Some(to)) => format!("{protocol} {from}-{to}"),
-        _ => format!("{protocol} on all ports"),
-    };
-    Egress { to: to.into_iter().map(text).collect::<Vec<_>>().join(" and "), what }
+    let to = to.into_iter().map(text).collect::<Vec<_>>().join(" and ");
+    let ports = number(&properties["FromPort"]).zip(number(&properties["ToPort"]));
+    Egress::new(to, &text(&properties["IpProtocol"]), ports)
 }
 
 fn dns(resources: &Resources) -> Dns {
@@ -245,19 +240,19 @@ fn dns(resources: &Resources) -> Dns {
             continue;
         }
         // The group of the lowest number is asked first, whatever its rules' numbers are.
-        let base = association["Priority"].as_i64().unwrap_or_default() << 32;
+        let first = association["Priority"].as_i64().unwrap_or_default();
         let own = id(&association["FirewallRuleGroupId"]);
         let mut groups = of(resources, "AWS::Route53Resolver::FirewallRuleGroup");
         let Some((_, group)) = groups.find(|(name, _)| reference(name) == own) else {
             let domains = vec![format!("whatever {own} does")];
-            rules.push(DnsRule { priority: base, action: "ALLOW".into(), domains });
+            rules.push(DnsRule { priority: (first, 0), action: "ALLOW".into(), domains });
             continue;
         };
         for rule in group["FirewallRules"].as_array().into_iter().flatten() {
             // A rule for some kinds of query leaves the others.
             let partly = !rule["Qtype"].is_null();
             rules.push(DnsRule {
-                priority: base + rule["Priority"].as_i64().unwrap_or(i64::from(i32::MAX)),
+                priority: (first, rule["Priority"].as_i64().unwrap_or(i64::MAX)),
                 action: text(&rule["Action"]) + if partly { " in part" } else { "" },
                 domains: domains(resources, &id(&rule["FirewallDomainListId"])),
             });
@@ -329,8 +324,6 @@ fn bucket(resources: &Resources) -> Result<Bucket> {
         return Err(TemplateError::Wrong(format!("there are {} buckets, not one", buckets.len())));
     };
     let own = reference(name);
-    let blocks =
-        ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"];
     let access = &properties["PublicAccessBlockConfiguration"];
     let policies: Vec<_> = of(resources, "AWS::S3::BucketPolicy")
         .filter(|(_, p)| id(&p["Bucket"]) == own)
@@ -350,7 +343,7 @@ fn bucket(resources: &Resources) -> Result<Bucket> {
     Ok(Bucket {
         arn: format!("{{{name}.Arn}}"),
         host: format!("{{{name}.RegionalDomainName}}"),
-        private: Ok(blocks.iter().all(|block| truth(&access[*block]))),
+        private: Ok(PUBLIC_ACCESS_BLOCKS.iter().all(|block| truth(&access[*block]))),
         policy,
         versioned: Ok(!properties["VersioningConfiguration"].is_null()),
         encryption: Ok(encryption.as_str().map(str::to_owned)),
