@@ -134,16 +134,28 @@ pub(crate) async fn verify<E: Executor + ?Sized>(
     Verification { backend, attacks: attempts, mechanisms }
 }
 
-/// What a job's process may do; empty where no job runs.
+/// What a job's process may do; where no job runs, why.
 async fn mechanisms<E: Executor + ?Sized>(executor: &E, canaries: &Canaries) -> Vec<Mechanism> {
     let Steps::Alone(script) = MECHANISMS.steps else { return Vec::new() };
-    let Ok(job) = build(executor, &MECHANISMS, script, canaries, "") else { return Vec::new() };
-    let Ok(outcome) = executor.run(job).await else { return Vec::new() };
-    let text = outcome.stdout.text();
-    let lines = text.lines().filter_map(|line| line.strip_prefix("mechanism: ")?.split_once(": "));
-    lines
-        .map(|(name, state)| Mechanism { name: name.to_owned(), state: state.to_owned() })
-        .collect()
+    let asked = async {
+        let job = build(executor, &MECHANISMS, script, canaries, "")?;
+        executor.run(job).await
+    };
+    let mechanism = |name: &str, state: &str| Mechanism { name: name.into(), state: state.into() };
+    let why = match asked.await {
+        Err(error) => error.to_string(),
+        Ok(outcome) => {
+            let text = outcome.stdout.text();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("mechanism: "));
+            let found = lines.filter_map(|line| line.split_once(": "));
+            let found: Vec<_> = found.map(|(name, state)| mechanism(name, state)).collect();
+            if !found.is_empty() {
+                return found;
+            }
+            outcome.termination.reason().to_owned()
+        }
+    };
+    vec![mechanism("none could be asked about", &why)]
 }
 
 /// The layer that an attack is about, and its state: the first that is claimed of those that would

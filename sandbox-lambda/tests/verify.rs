@@ -152,3 +152,22 @@ fn what_is_around_is_attacked_too() {
         }
     });
 }
+
+#[test]
+fn where_the_network_is_the_jobs_own_what_is_around_is_out_of_reach() {
+    network::in_a_network(|| async {
+        let cloud = Cloud::start([function(Launcher::Ordinary)]).await;
+        let executor = cloud.executor("sandbox").await;
+        let service = TcpListener::bind("127.0.0.1:0").expect("listener");
+        let mut around = Surroundings::default();
+        around.addresses = vec![service.local_addr().expect("address").to_string()];
+        around.urls = vec![format!("{}/nothing", cloud.s3.endpoint())];
+        let verification = executor.verify_with(&around).await;
+        for attack in ["connect to the internet", "read a stranger's object"] {
+            let (verdict, said) = verdict(&verification, attack);
+            assert_eq!(verdict, Verdict::Held, "{attack}: {said}");
+            // It listens, and in the job's network it does not.
+            assert!(said.contains("Connection refused"), "{attack}: {said}");
+        }
+    });
+}

@@ -9,7 +9,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use sandbox_core::{
     Artifact, Capabilities, Execution, Executor, ExecutorExt as _, Job, Layer, LayerState, Network,
-    Outcome, Program, RelPath, Result, Session, SessionSpec, Termination, Verdict, Verification,
+    Outcome, Program, RelPath, Result, Session, SessionSpec, Surroundings, Termination, Verdict,
+    Verification,
 };
 use sandbox_local::LocalExecutor;
 use support::{METADATA, executor, in_a_network};
@@ -222,5 +223,24 @@ fn attacks_on_the_network_succeed_where_there_is_one() {
             show(&verification)
         );
         drop(metadata);
+    });
+}
+
+#[test]
+fn where_a_filter_leaves_no_sockets_an_attack_on_them_is_held_and_not_untried() {
+    in_a_network(|| async {
+        let builder = LocalExecutor::builder().without(Layer::Network);
+        let executor = builder.build().await.expect("executor");
+        let service = TcpListener::bind("127.0.0.1:0").expect("listener");
+        let mut around = Surroundings::default();
+        around.addresses = vec![service.local_addr().expect("address").to_string()];
+        around.urls = vec![format!("http://{}/nothing", around.addresses[0])];
+        let verification = executor.verify_with(&around).await;
+        for attack in ["connect to the internet", "read a stranger's object"] {
+            let found = verification.attacks.iter().find(|found| found.attack == attack);
+            let found = found.expect("the attack");
+            assert_eq!(found.verdict, Verdict::Held, "{found:?}");
+            assert!(found.evidence.contains("Address family not supported"), "{found:?}");
+        }
     });
 }
