@@ -1,6 +1,9 @@
 //! A job that is running.
 
+use std::fmt;
+
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Error, ErrorKind, Outcome, Result};
@@ -26,6 +29,7 @@ pub struct Execution {
     events: mpsc::Receiver<Event>,
     outcome: oneshot::Receiver<Result<Outcome>>,
     control: Cancel,
+    finishing: Finishing,
     // Dropped last, with the execution: tells the driver that nobody waits any more.
     _alive: watch::Sender<()>,
 }
@@ -37,7 +41,13 @@ impl Execution {
         let (outcome_tx, outcome) = oneshot::channel();
         let (cancel_tx, cancel) = watch::channel(false);
         let (alive, dropped) = watch::channel(());
-        let execution = Self { events, outcome, control: Cancel(cancel_tx), _alive: alive };
+        let execution = Self {
+            events,
+            outcome,
+            control: Cancel(cancel_tx),
+            finishing: Finishing(None),
+            _alive: alive,
+        };
         let driver = Driver {
             events: EventSender(event_tx),
             outcome: outcome_tx,
@@ -61,7 +71,11 @@ impl Execution {
         self.events.close();
         while self.events.recv().await.is_some() {}
         match (&mut self.outcome).await {
-            Ok(result) => result,
+            Ok(Ok(outcome)) => Ok(match self.finishing.0 {
+                Some(change) => change(outcome).await,
+                None => outcome,
+            }),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::new(
                 ErrorKind::Lost,
                 "wait for outcome",
@@ -71,9 +85,35 @@ impl Execution {
         }
     }
 
+    /// Changes the outcome before it is handed out, where it is waited for: what a wrapper adds
+    /// to each outcome without a task that stands between.
+    #[must_use]
+    pub fn map_outcome<F, Changed>(self, change: F) -> Self
+    where
+        F: FnOnce(Outcome) -> Changed + Send + Sync + 'static,
+        Changed: Future<Output = Outcome> + Send + 'static,
+    {
+        let change: Change = match self.finishing.0 {
+            None => Box::new(|outcome| change(outcome).boxed()),
+            Some(earlier) => Box::new(|outcome| earlier(outcome).then(change).boxed()),
+        };
+        Self { finishing: Finishing(Some(change)), ..self }
+    }
+
     /// A handle that cancels this job from elsewhere.
     pub fn cancel_handle(&self) -> Cancel {
         self.control.clone()
+    }
+}
+
+type Change = Box<dyn FnOnce(Outcome) -> BoxFuture<'static, Outcome> + Send + Sync>;
+
+/// What is done to the outcome before it is handed out.
+struct Finishing(Option<Change>);
+
+impl fmt::Debug for Finishing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Finishing" } else { "None" })
     }
 }
 

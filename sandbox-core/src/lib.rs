@@ -31,6 +31,7 @@ mod artifact;
 mod capabilities;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod displays;
 mod enforcement;
 mod error;
 mod execution;
@@ -51,6 +52,7 @@ pub mod wire;
 
 pub use artifact::{Artifact, ArtifactContent};
 pub use capabilities::Capabilities;
+pub use displays::Displays;
 pub use enforcement::{Enforcement, Layer, LayerState};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{Cancel, Driver, Event, EventSender, Execution, Finish, Stop, StopReason};

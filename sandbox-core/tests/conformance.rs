@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use sandbox_core::{Executor, FakeExecutor, Fault, LimitConcurrency, Retry, conformance};
+use sandbox_core::{Displays, Executor, FakeExecutor, Fault, LimitConcurrency, Retry, conformance};
 
 fn main() {
     let args = Arguments::from_args();
     let queue = Duration::from_secs(30);
-    let executors: [(&str, Arc<dyn Executor>); 4] = [
+    let executors: [(&str, Arc<dyn Executor>); 5] = [
         ("fake", Arc::new(FakeExecutor::new())),
         ("limit", Arc::new(LimitConcurrency::new(FakeExecutor::new(), 4, queue))),
         ("retry", Arc::new(Retry::new(FakeExecutor::new(), 3, Duration::from_millis(1)))),
+        ("displays", Arc::new(Displays::new(FakeExecutor::new()))),
         ("boxed", Arc::new(Box::new(FakeExecutor::new()) as Box<dyn Executor>)),
     ];
     let mut trials = Vec::new();

@@ -1,0 +1,66 @@
+"""Keeps each figure that the program shows, or draws and never saves."""
+
+import atexit
+import io
+import os
+import sys
+
+
+def install(pyplot, folder):
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+    shown = []
+
+    def savefig(figure, *args, **options):
+        result = save(figure, *args, **options)
+        settle(figure)
+        return result
+
+    def settle(figure):
+        figure._settled = True
+        # From here on it says whether something was drawn since.
+        figure.stale = False
+
+    def keep(figure):
+        if getattr(figure, "_settled", False) and not figure.stale or not figure.get_children()[1:]:
+            return
+        try:
+            image = io.BytesIO()
+            save(figure, image, format="png", bbox_inches="tight")
+            settle(figure)
+            keep.count += 1
+            # Whole or not at all: a program may be killed at any time.
+            path = os.path.join(folder, f"figure-{keep.count:03}.png")
+            with open(path + ".part", "wb") as file:
+                file.write(image.getvalue())
+            os.rename(path + ".part", path)
+        except Exception as error:
+            print(f"a figure could not be shown: {error}", file=sys.stderr)
+
+    keep.count = 0
+
+    def show(*args, **options):
+        """As in a notebook: what was shown is done, and what is drawn next is a new figure."""
+        for number in pyplot.get_fignums():
+            figure = pyplot.figure(number)
+            keep(figure)
+            shown[:] = [figure]
+        pyplot.close("all")
+
+    def save_current(*args, **options):
+        """Models also save after they show; then the figure that they mean is the one shown."""
+        if shown and not pyplot.get_fignums():
+            return shown[0].savefig(*args, **options)
+        return save_last(*args, **options)
+
+    def at_exit():
+        for number in pyplot.get_fignums():
+            keep(pyplot.figure(number))
+
+    save_last = pyplot.savefig
+    Figure.savefig = savefig
+    Figure.show = lambda figure, *args, **options: keep(figure)
+    pyplot.savefig = save_current
+    pyplot.show = show
+    atexit.register(at_exit)

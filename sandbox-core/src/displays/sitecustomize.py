@@ -1,0 +1,46 @@
+"""Read by the interpreter at its start, before the program: makes matplotlib keep its figures."""
+
+import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+class Finder:
+    """Adds to pyplot when, and only when, the program imports it."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "matplotlib.pyplot":
+            return None
+        sys.meta_path.remove(Finder)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                load("_displays", os.path.join(FOLDER, "displays.py")).install(module, FOLDER)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def load(name, path):
+    from importlib.util import module_from_spec
+
+    module = module_from_spec(ModuleSpec(name, SourceFileLoader(name, path), origin=path))
+    module.__spec__.loader.exec_module(module)
+    return module
+
+
+# The program sees the path that it would have without this file, and the file that this one hides.
+sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != FOLDER]
+others = os.environ.pop("PYTHONPATH", "").split(os.pathsep)[1:]
+if others:
+    os.environ["PYTHONPATH"] = os.pathsep.join(others)
+sys.meta_path.insert(0, Finder)
+hidden = PathFinder.find_spec("sitecustomize")
+if hidden is not None and hidden.origin:
+    load("sitecustomize", hidden.origin)

@@ -1,0 +1,137 @@
+//! Figures that real programs draw and do not save.
+//!
+//! `scripts/test` installs what these need, and says where the virtual environment is.
+
+use std::path::PathBuf;
+
+use sandbox::{
+    Artifact, Displays, ExecutorExt as _, Job, JobBuilder, LocalExecutor, Outcome, Runtime, Size,
+};
+
+async fn run(job: JobBuilder) -> Outcome {
+    let venv = std::env::var_os("SANDBOX_TEST_VENV").map(PathBuf::from).expect(
+        "SANDBOX_TEST_VENV names no virtual environment with numpy, pandas and matplotlib; run \
+         scripts/test, which makes one",
+    );
+    let python = Runtime::python().with_interpreter(venv.join("bin/python3"));
+    let executor = LocalExecutor::builder().runtime(python).build().await.expect("executor");
+    let job = job.memory(Size::gib(1)).build().expect("job");
+    // The control: without the wrapper nothing is shown.
+    let plain = executor.run(job.clone()).await.expect("outcome");
+    assert!(plain.displays.is_empty());
+    Displays::new(executor).run(job).await.expect("outcome")
+}
+
+/// What each program draws: images shown, files saved, and the end of what it says.
+async fn check(job: JobBuilder, shown: usize, saved: &[&str]) -> Outcome {
+    let outcome = run(job.clone()).await;
+    assert!(outcome.is_success(), "{job:?}: {}", outcome.stderr.text());
+    let paths: Vec<_> = outcome.artifacts.iter().map(Artifact::path).collect();
+    assert_eq!((outcome.displays.len(), &paths[..]), (shown, saved), "{job:?}: {outcome:?}");
+    for display in &outcome.displays {
+        assert_eq!(display.media_type, "image/png");
+        assert!(display.data.starts_with(b"\x89PNG\r\n\x1a\n"), "{job:?}");
+        assert!(display.data.ends_with(b"IEND\xaeB`\x82"), "{job:?}: cut off");
+    }
+    outcome
+}
+
+#[tokio::test]
+async fn python_shows_what_is_not_saved() {
+    for (code, shown, saved) in [
+        ("plt.plot([1, 2])\nplt.show()", 1, &[][..]),
+        // Never shown, as at the end of a notebook's cell.
+        ("plt.plot([1, 2])", 1, &[]),
+        ("for n in range(3):\n    plt.figure()\n    plt.plot([n])\nplt.show()", 3, &[]),
+        // After show a new figure begins.
+        ("for n in range(3):\n    plt.plot([n])\n    plt.show()", 3, &[]),
+        ("plt.plot([1])\nplt.savefig('a.png')", 0, &["a.png"]),
+        ("plt.plot([1])\nplt.savefig('a.png')\nplt.show()", 0, &["a.png"]),
+        ("plt.plot([1])\nplt.savefig('a.png')\nplt.plot([5])\nplt.show()", 1, &["a.png"]),
+        // Saved after it was shown: what is saved is the figure, not an empty one.
+        ("plt.plot([1])\nplt.show()\nplt.savefig('a.png')", 1, &["a.png"]),
+        ("fig, ax = plt.subplots()\nax.bar([1], [2])\nfig.show()", 1, &[]),
+        ("import matplotlib\nmatplotlib.use('Agg')\nplt.hist([1, 2])\nplt.show()", 1, &[]),
+        ("import pandas\npandas.Series([1, 2]).plot()", 1, &[]),
+        ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())", 0, &[]),
+        ("plt.figure()", 0, &[]),
+        ("import os\nos.chdir('/tmp')\nplt.plot([1])\nplt.show()", 1, &[]),
+        ("import os\nplt.plot([1])\nplt.show()\nos._exit(0)", 1, &[]),
+        ("print('no figure')", 0, &[]),
+    ] {
+        check(Job::python(format!("import matplotlib.pyplot as plt\n{code}")), shown, saved).await;
+    }
+    let outcome =
+        check(Job::python("from matplotlib.pyplot import *\nplot([1])\nshow()"), 1, &[]).await;
+    assert_eq!(outcome.stderr.text(), "");
+    let saved = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
+    let outcome = check(Job::python(saved), 1, &["a.png"]).await;
+    let bytes = outcome.artifacts[0].bytes().await.expect("bytes");
+    assert!(bytes.len() > 8000, "an empty figure was saved: {} bytes", bytes.len());
+}
+
+#[tokio::test]
+async fn r_shows_what_is_not_saved() {
+    for (code, shown, saved) in [
+        ("plot(1:3)", 1, &[][..]),
+        ("plot(1:3); hist(c(1, 2)); invisible(dev.off()); barplot(1:2)", 3, &[]),
+        ("library(ggplot2)\nggplot(data.frame(x = 1:3), aes(x, x)) + geom_point()", 1, &[]),
+        ("dev.new(width = 4, height = 3); plot(1)", 1, &[]),
+        ("png('a.png'); plot(1); invisible(dev.off())", 0, &["a.png"]),
+        ("par(mfrow = c(1, 2))", 0, &[]),
+        ("setwd(tempdir()); plot(1)", 1, &[]),
+        ("cat('no figure')", 0, &[]),
+    ] {
+        let outcome = check(Job::r(code), shown, saved).await;
+        assert_eq!(outcome.stderr.text(), "", "{code}");
+    }
+}
+
+#[tokio::test]
+async fn figures_of_a_program_that_fails_are_shown() {
+    let code = "import matplotlib.pyplot as plt\nplt.plot([1])\n1 / 0";
+    let outcome = run(Job::python(code)).await;
+    assert!(!outcome.is_success() && outcome.displays.len() == 1, "{outcome:?}");
+    let outcome = run(Job::r("plot(1)\nstop('no')")).await;
+    assert!(!outcome.is_success() && outcome.displays.len() == 1, "{outcome:?}");
+}
+
+/// What the program sees is what it would see without the wrapper.
+#[tokio::test]
+async fn the_program_does_not_notice() {
+    let code = "import sys, os\nprint(sys.path, os.environ.get('PYTHONPATH'), sys.argv, __name__, \
+                [n for n in sys.modules if 'display' in n], 'matplotlib' in sys.modules)\n1 / 0";
+    for job in [Job::python(code), Job::python(code).env("PYTHONPATH", "lib:/opt/x")] {
+        let job = job.build().expect("job");
+        let executor = LocalExecutor::new().await.expect("executor");
+        let plain = executor.run(job.clone()).await.expect("outcome");
+        let shown = Displays::new(executor).run(job).await.expect("outcome");
+        assert_eq!(plain.stdout.text(), shown.stdout.text());
+        assert_eq!(plain.stderr.text(), shown.stderr.text());
+        assert!(plain.stderr.text().contains("ZeroDivisionError"), "{plain:?}");
+    }
+    let code = "print(Sys.getenv('R_TESTS')); print(ls(all.names = TRUE)); print(commandArgs(TRUE))";
+    let job = Job::r(code).arg("x").build().expect("job");
+    let executor = LocalExecutor::new().await.expect("executor");
+    let plain = executor.run(job.clone()).await.expect("outcome");
+    let shown = Displays::new(executor).run(job).await.expect("outcome");
+    assert_eq!(plain.stdout.text(), shown.stdout.text());
+}
+
+/// Its files are the job's: hostile ones are displays that say what they are, or nothing.
+#[tokio::test]
+async fn hostile_displays_are_bytes() {
+    let code = "import os, shutil\nshutil.rmtree('.displays')\nos.symlink('/etc', '.displays')";
+    let outcome = run(Job::python(code)).await;
+    assert!(outcome.is_success() && outcome.displays.is_empty(), "{outcome:?}");
+    let code = "import os\nos.symlink('/etc/passwd', '.displays/a.png')\n\
+                os.mkfifo('.displays/b.png')\nopen('.displays/c.png', 'w').write('<script>')\n\
+                os.truncate(os.open('.displays/d.png', os.O_CREAT | os.O_RDWR), 20 << 20)";
+    let outcome = run(Job::python(code)).await;
+    assert!(outcome.is_success(), "{outcome:?}");
+    assert_eq!(outcome.displays.len(), 1, "{outcome:?}");
+    assert_eq!(outcome.displays[0].data.as_ref(), b"<script>");
+    let left: Vec<_> = outcome.artifacts.iter().map(Artifact::path).collect();
+    assert_eq!(left, [".displays/d.png"], "what does not fit stays a file");
+    assert_eq!(outcome.skipped.len(), 2, "{:?}", outcome.skipped);
+}
