@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+#[cfg(feature = "tool")]
+mod tool;
 
 pub use backend::from_env;
 pub use sandbox_core::*;
@@ -11,3 +13,5 @@ pub use sandbox_lambda::{
 };
 #[cfg(feature = "local")]
 pub use sandbox_local::{Finding, LocalBuilder, LocalExecutor, ProbeReport};
+#[cfg(feature = "tool")]
+pub use tool::{Arguments, Call, CodeTool, CodeToolBuilder, Definition, KeptFile, Part, Reply};

@@ -64,7 +64,8 @@ async fn python_shows_what_is_not_saved() {
     let outcome =
         check(Job::python("from matplotlib.pyplot import *\nplot([1])\nshow()"), 1, &[]).await;
     assert_eq!(outcome.stderr.text(), "");
-    let saved = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
+    let saved =
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
     let outcome = check(Job::python(saved), 1, &["a.png"]).await;
     let bytes = outcome.artifacts[0].bytes().await.expect("bytes");
     assert!(bytes.len() > 8000, "an empty figure was saved: {} bytes", bytes.len());
@@ -110,7 +111,8 @@ async fn the_program_does_not_notice() {
         assert_eq!(plain.stderr.text(), shown.stderr.text());
         assert!(plain.stderr.text().contains("ZeroDivisionError"), "{plain:?}");
     }
-    let code = "print(Sys.getenv('R_TESTS')); print(ls(all.names = TRUE)); print(commandArgs(TRUE))";
+    let code =
+        "print(Sys.getenv('R_TESTS')); print(ls(all.names = TRUE)); print(commandArgs(TRUE))";
     let job = Job::r(code).arg("x").build().expect("job");
     let executor = LocalExecutor::new().await.expect("executor");
     let plain = executor.run(job.clone()).await.expect("outcome");

@@ -1,0 +1,334 @@
+//! A tool with which a model runs code.
+
+mod advice;
+mod arguments;
+mod definition;
+mod files;
+mod images;
+mod python;
+mod reply;
+mod report;
+mod text;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandbox_core::{
+    Cancel, Displays, Event, Execution, Executor, Job, JobBuilder, JobSpec, RelPath, Result, Size,
+};
+
+pub use arguments::Arguments;
+pub use definition::Definition;
+pub use files::KeptFile;
+pub use reply::{Part, Reply};
+
+use arguments::Rules;
+use files::Files;
+
+/// A tool that a model calls with a program, and that answers with what a model can act on.
+///
+/// One value serves one conversation: files that a program leaves are there for the next one.
+/// Clones share them.
+///
+/// ```no_run
+/// use sandbox::{CodeTool, LocalExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sandbox::Error> {
+/// let tool = CodeTool::new(LocalExecutor::new().await?)?;
+/// // Goes to the model with the conversation, in the form that its API takes.
+/// let definition = tool.definition().anthropic();
+/// // What the model calls it with; what is wrong with it is an answer too.
+/// let reply = tool.call(r#"{"language": "python", "code": "print(6 * 7)"}"#).await;
+/// // Goes back to the model.
+/// let result = reply.anthropic("toolu_01");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CodeTool(Arc<Shared>);
+
+struct Shared {
+    executor: Displays<Arc<dyn Executor>>,
+    name: String,
+    rules: Rules,
+    job: Template,
+    /// A job of the template's, for what it may use.
+    example: Job,
+    text: usize,
+    images: usize,
+    files: Mutex<Files>,
+}
+
+type Template = Arc<dyn Fn(JobBuilder) -> JobBuilder + Send + Sync>;
+
+/// Settings of a [`CodeTool`].
+#[must_use = "a tool is made by build()"]
+pub struct CodeToolBuilder {
+    executor: Arc<dyn Executor>,
+    name: String,
+    languages: Option<Vec<String>>,
+    longest: Option<Duration>,
+    job: Template,
+    text: Size,
+    images: usize,
+    room: Size,
+    files: Vec<(String, Bytes)>,
+}
+
+impl CodeToolBuilder {
+    /// The tool's name. Default `run_code`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The languages to offer. Default: every runtime of the executor.
+    pub fn languages<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.languages = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The longest time that the model may ask for. Default: twice the wall-clock limit of
+    /// [`job`](Self::job).
+    pub fn longest(mut self, longest: Duration) -> Self {
+        self.longest = Some(longest);
+        self
+    }
+
+    /// What each job has besides its program: limits, tenant, variables, layers, network.
+    ///
+    /// ```
+    /// # use sandbox::{CodeTool, FakeExecutor, Size};
+    /// let tool = CodeTool::builder(FakeExecutor::new())
+    ///     .job(|job| job.memory(Size::gib(1)).tenant("ann"))
+    ///     .build()?;
+    /// # Ok::<(), sandbox::Error>(())
+    /// ```
+    pub fn job(mut self, job: impl Fn(JobBuilder) -> JobBuilder + Send + Sync + 'static) -> Self {
+        self.job = Arc::new(job);
+        self
+    }
+
+    /// How much of a program's output the model gets; of more, it gets the beginning and the end.
+    /// Default 16 KiB, about 4,000 tokens; at least 1 KiB.
+    pub fn text(mut self, text: Size) -> Self {
+        self.text = text;
+        self
+    }
+
+    /// How many images one reply has. Default 8.
+    pub fn images(mut self, images: usize) -> Self {
+        self.images = images;
+        self
+    }
+
+    /// How many bytes of files are kept from call to call, in memory. Default 64 MiB; 0 keeps
+    /// none.
+    pub fn keep_files(mut self, room: Size) -> Self {
+        self.room = room;
+        self
+    }
+
+    /// A file that is there from the beginning: what the user uploaded.
+    pub fn file(mut self, path: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    /// Makes the tool.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownRuntime`](crate::ErrorKind::UnknownRuntime) for a language that the
+    /// executor does not have, and [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) for
+    /// what is wrong with jobs, a file's path, or a name that no API takes.
+    pub fn build(self) -> Result<CodeTool> {
+        let capabilities = self.executor.capabilities();
+        let known = || capabilities.runtimes.iter().map(String::as_str);
+        let languages = self.languages.unwrap_or_else(|| known().map(str::to_owned).collect());
+        if let Some(unknown) = languages.iter().find(|name| !capabilities.runtimes.contains(*name))
+        {
+            return Err(sandbox_core::unknown_runtime(unknown, known()));
+        }
+        definition::check_name(&self.name)?;
+        let mut files = Files::new(if capabilities.files { self.room } else { Size::b(0) });
+        for (path, content) in self.files {
+            files.add(RelPath::new(path)?, content)?;
+        }
+        let language = languages.first().cloned().unwrap_or_default();
+        let example = (self.job)(Job::source(language, "-")).build()?;
+        let longest = self.longest.unwrap_or(example.limits.wall * 2);
+        let text = usize::try_from(self.text.as_u64()).unwrap_or(usize::MAX).max(1024);
+        Ok(CodeTool(Arc::new(Shared {
+            executor: Displays::new(self.executor),
+            name: self.name,
+            rules: Rules { languages, usual: example.limits.wall, longest },
+            job: self.job,
+            example,
+            text,
+            images: self.images,
+            files: Mutex::new(files),
+        })))
+    }
+}
+
+impl CodeTool {
+    /// A tool with the usual settings.
+    ///
+    /// # Errors
+    ///
+    /// As for [`CodeToolBuilder::build`].
+    pub fn new(executor: impl Executor) -> Result<Self> {
+        Self::builder(executor).build()
+    }
+
+    /// Settings to change before the tool is made.
+    pub fn builder(executor: impl Executor) -> CodeToolBuilder {
+        CodeToolBuilder {
+            executor: Arc::new(executor),
+            name: "run_code".to_owned(),
+            languages: None,
+            longest: None,
+            job: Arc::new(|job| job),
+            text: Size::kib(16),
+            images: 8,
+            room: Size::mib(64),
+            files: Vec::new(),
+        }
+    }
+
+    /// What the model is told about the tool.
+    pub fn definition(&self) -> Definition {
+        Definition::new(&self.0.name, &self.0.rules, &self.0.example, &self.files())
+    }
+
+    /// Runs what the model asks for. What is wrong with it, or with the sandbox, is a reply that
+    /// [is an error](Reply::is_error).
+    pub async fn call(&self, arguments: impl Into<Arguments>) -> Reply {
+        match self.start(arguments).await {
+            Ok(call) => call.finish().await,
+            Err(reply) => *reply,
+        }
+    }
+
+    /// Starts what the model asks for, to follow it while it runs.
+    ///
+    /// # Errors
+    ///
+    /// The reply for the model when nothing was started.
+    pub async fn start(&self, arguments: impl Into<Arguments>) -> Result<Call, Box<Reply>> {
+        let asked = arguments.into().parse(&self.0.rules).map_err(|wrong| {
+            let text = format!(
+                "Nothing was run, because the arguments are wrong. {wrong}\nCorrect them and call \
+                 {} again.",
+                self.0.name
+            );
+            Box::new(Reply::refusal(text, None))
+        })?;
+        let started = async {
+            let mut job = (self.0.job)(Job::source(asked.language, asked.code));
+            if let Some(timeout) = asked.timeout {
+                job = job.limit(|limits| (limits.wall, limits.cpu) = (timeout, timeout));
+            }
+            for (path, content) in self.locked().contents() {
+                job = job.file(path, content);
+            }
+            let job = job.build()?;
+            let spec = JobSpec::clone(&job);
+            Ok((self.0.executor.start(job).await?, spec))
+        };
+        match started.await {
+            Ok((execution, spec)) => Ok(Call { tool: self.clone(), spec, execution }),
+            Err(error) => Err(Box::new(report::not_run(error))),
+        }
+    }
+
+    /// The files that the next call finds.
+    pub fn files(&self) -> Vec<KeptFile> {
+        self.locked().list()
+    }
+
+    /// The bytes of a file that the next call finds.
+    pub fn read_file(&self, path: &str) -> Option<Bytes> {
+        self.locked().read(path)
+    }
+
+    /// Adds a file, or replaces one, for the next call to find.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) when the path leads out of the
+    /// workspace, or the file does not fit beside those that are kept.
+    pub fn add_file(&self, path: impl Into<String>, content: impl Into<Bytes>) -> Result<()> {
+        self.locked().add(RelPath::new(path)?, content.into())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Files> {
+        // Whoever panicked with the lock left whole files.
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that runs. Dropping it kills the program.
+#[derive(Debug)]
+pub struct Call {
+    tool: CodeTool,
+    spec: JobSpec,
+    execution: Execution,
+}
+
+impl Call {
+    /// The next thing that happens, as [`Execution::next_event`].
+    pub async fn next_event(&mut self) -> Option<Event> {
+        self.execution.next_event().await
+    }
+
+    /// A handle that cancels this call from elsewhere.
+    pub fn cancel_handle(&self) -> Cancel {
+        self.execution.cancel_handle()
+    }
+
+    /// Waits for the end and says to the model what came of it.
+    pub async fn finish(self) -> Reply {
+        let outcome = match self.execution.outcome().await {
+            Ok(outcome) => outcome,
+            Err(error) => return report::not_run(error),
+        };
+        let room = self.tool.locked().room();
+        let found = files::read(&outcome.artifacts, room).await;
+        let taken = self.tool.locked().take(found);
+        let tool = &self.tool.0;
+        let images = images::choose(&outcome, &taken.kept, tool.images);
+        let limits = &self.spec.limits;
+        let report = report::Report {
+            outcome: &outcome,
+            limits,
+            rules: &tool.rules,
+            files: &self.tool.files(),
+            taken: &taken,
+            images: &images,
+            text: tool.text,
+        };
+        let mut content: Vec<_> = report.parts().into_iter().map(Part::Text).collect();
+        content.extend(images.shown.into_iter().map(Part::from));
+        Reply::new(content, outcome)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("CodeTool");
+        debug.field("name", &self.name).field("executor", &self.executor);
+        debug.field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CodeToolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("CodeToolBuilder");
+        debug.field("name", &self.name).field("executor", &self.executor).finish_non_exhaustive()
+    }
+}

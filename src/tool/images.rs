@@ -1,0 +1,88 @@
+//! Which images a model is shown.
+
+use bytes::Bytes;
+use imagesize::ImageType;
+use sandbox_core::{Outcome, Size};
+
+use super::files::File;
+
+/// Bytes of one image: as base64 they stay below the 5 MB that APIs take.
+const MOST_BYTES: usize = 3_700_000;
+/// Pixels a side that APIs take.
+const MOST_PIXELS: usize = 8000;
+
+/// An image that every API takes.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) name: String,
+    pub(crate) media_type: &'static str,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) data: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    pub(crate) shown: Vec<Image>,
+    /// Those that are not, and why.
+    pub(crate) left_out: Vec<(String, String)>,
+}
+
+/// The first images of what the program displayed, then of the files that it made.
+pub(crate) fn choose(outcome: &Outcome, files: &[File], most: usize) -> Images {
+    let displays = outcome.displays.iter().enumerate();
+    let displays = displays.map(|(index, display)| {
+        (format!("figure {}", index + 1), display.media_type.as_str(), &display.data)
+    });
+    let files = files
+        .iter()
+        .map(|file| (format!("{:?}", file.path.as_str()), file.media_type.as_str(), &file.bytes));
+    let mut images = Images::default();
+    for (name, media_type, data) in displays.chain(files) {
+        if !media_type.starts_with("image/") {
+            continue;
+        }
+        match check(data) {
+            _ if images.shown.len() >= most => {
+                images.left_out.push((name, format!("a reply has at most {most} images")));
+            }
+            Ok((media_type, width, height)) => {
+                let data = data.clone();
+                images.shown.push(Image { name, media_type, width, height, data });
+            }
+            Err(why) => images.left_out.push((name, why)),
+        }
+    }
+    images
+}
+
+/// An API refuses a whole conversation for one image that it cannot read, so what the job says an
+/// image is does not count.
+fn check(data: &[u8]) -> Result<(&'static str, usize, usize), String> {
+    let media_type = match imagesize::image_type(data) {
+        Ok(ImageType::Png) => "image/png",
+        Ok(ImageType::Jpeg) => "image/jpeg",
+        Ok(ImageType::Gif) => "image/gif",
+        Ok(ImageType::Webp) => "image/webp",
+        _ => return Err("it is not PNG, JPEG, GIF or WebP; save it as PNG".into()),
+    };
+    // Before its header is read further, which a large one may take long for.
+    if data.len() > MOST_BYTES {
+        return Err(format!(
+            "it has {}, more than {}; draw fewer points or save it with a lower dpi",
+            Size::b(data.len() as u64),
+            Size::b(MOST_BYTES as u64)
+        ));
+    }
+    if media_type == "image/png" && !data.ends_with(b"IEND\xaeB`\x82") {
+        return Err("it is cut off".into());
+    }
+    let size = imagesize::blob_size(data).map_err(|_| "it is cut off or broken".to_owned())?;
+    if size.width == 0 || size.height == 0 || size.width.max(size.height) > MOST_PIXELS {
+        return Err(format!(
+            "it has {} x {} pixels; a side may have 1 to {MOST_PIXELS}",
+            size.width, size.height
+        ));
+    }
+    Ok((media_type, size.width, size.height))
+}

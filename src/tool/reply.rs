@@ -1,0 +1,137 @@
+//! What a model is answered, in the form that each API takes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sandbox_core::{Error, Outcome};
+use serde_json::{Value, json};
+
+use super::images::Image;
+
+/// A part of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// Text for the model.
+    Text(String),
+    /// An image for the model: PNG, JPEG, GIF or WebP.
+    Image {
+        /// The media type, as the bytes show it.
+        media_type: &'static str,
+        /// The bytes.
+        data: Bytes,
+    },
+}
+
+impl From<Image> for Part {
+    fn from(image: Image) -> Self {
+        Self::Image { media_type: image.media_type, data: image.data }
+    }
+}
+
+/// What a model is answered. The first part is the sandbox's own word; what the program wrote is
+/// in parts of its own, so that it cannot pass for the sandbox's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// What the model is shown, in order.
+    pub content: Vec<Part>,
+    /// Whether the call failed: its arguments were wrong, the program failed, or it was not run.
+    pub is_error: bool,
+    /// How the program ended, when it ran.
+    pub outcome: Option<Outcome>,
+    /// What the sandbox failed with, for the application's log; the model is told less.
+    pub error: Option<Error>,
+}
+
+impl Reply {
+    pub(crate) fn new(content: Vec<Part>, outcome: Outcome) -> Self {
+        let is_error = !outcome.is_success();
+        Self { content, is_error, outcome: Some(outcome), error: None }
+    }
+
+    pub(crate) fn refusal(text: String, error: Option<Error>) -> Self {
+        Self { content: vec![Part::Text(text)], is_error: true, outcome: None, error }
+    }
+
+    /// All text in one piece.
+    pub fn text(&self) -> String {
+        self.texts().collect::<Vec<_>>().join("\n\n")
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.content.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Image { .. } => None,
+        })
+    }
+
+    /// The message that answers a tool call of the OpenAI Chat Completions API, and where there
+    /// are images a second one that shows them, because answers to tools have none there.
+    pub fn openai_chat(&self, call_id: &str) -> Vec<Value> {
+        let text = |text: &str| json!({ "type": "text", "text": text });
+        let content: Vec<_> = self.texts().map(text).collect();
+        let mut messages =
+            vec![json!({ "role": "tool", "tool_call_id": call_id, "content": content })];
+        let mut images: Vec<_> = self.images().map(|(media_type, data)| {
+            json!({ "type": "image_url", "image_url": { "url": data_url(media_type, data) } })
+        }).collect();
+        if !images.is_empty() {
+            images.insert(0, text(&format!("The images of the call {call_id}, in order:")));
+            messages.push(json!({ "role": "user", "content": images }));
+        }
+        messages
+    }
+
+    /// The item that answers a function call of the OpenAI Responses API.
+    pub fn openai_responses(&self, call_id: &str) -> Value {
+        let part = |part: &Part| match part {
+            Part::Text(text) => json!({ "type": "input_text", "text": text }),
+            Part::Image { media_type, data } => {
+                json!({ "type": "input_image", "image_url": data_url(media_type, data) })
+            }
+        };
+        let output: Vec<_> = self.content.iter().map(part).collect();
+        json!({ "type": "function_call_output", "call_id": call_id, "output": output })
+    }
+
+    /// The block that answers a tool use of the Anthropic Messages API.
+    pub fn anthropic(&self, tool_use_id: &str) -> Value {
+        let part = |part: &Part| match part {
+            Part::Text(text) => json!({ "type": "text", "text": text }),
+            Part::Image { media_type, data } => json!({ "type": "image", "source": {
+                "type": "base64", "media_type": media_type, "data": STANDARD.encode(data),
+            }}),
+        };
+        let content: Vec<_> = self.content.iter().map(part).collect();
+        json!({
+            "type": "tool_result",
+            "tool_use_id": tool_use_id,
+            "content": content,
+            "is_error": self.is_error,
+        })
+    }
+
+    /// The result of a call over the Model Context Protocol.
+    pub fn mcp(&self) -> Value {
+        let part = |part: &Part| match part {
+            Part::Text(text) => json!({ "type": "text", "text": text }),
+            Part::Image { media_type, data } => {
+                json!({ "type": "image", "mimeType": media_type, "data": STANDARD.encode(data) })
+            }
+        };
+        let content: Vec<_> = self.content.iter().map(part).collect();
+        json!({ "content": content, "isError": self.is_error })
+    }
+
+    fn images(&self) -> impl Iterator<Item = (&'static str, &Bytes)> {
+        self.content.iter().filter_map(|part| match part {
+            Part::Image { media_type, data } => Some((*media_type, data)),
+            Part::Text(_) => None,
+        })
+    }
+}
+
+fn data_url(media_type: &str, data: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(data))
+}
