@@ -8,6 +8,7 @@ mod images;
 mod python;
 mod reply;
 mod report;
+mod show;
 mod text;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use reply::{Part, Reply};
 
 use arguments::Rules;
 use files::Files;
+use images::Room;
 
 /// A tool that a model calls with a program, and that answers with what a model can act on.
 ///
@@ -58,7 +60,7 @@ struct Shared {
     /// A job of the template's, for what it may use.
     example: Job,
     text: usize,
-    images: usize,
+    images: Room,
     files: Mutex<Files>,
 }
 
@@ -74,6 +76,7 @@ pub struct CodeToolBuilder {
     job: Template,
     text: Size,
     images: usize,
+    image_bytes: Size,
     room: Size,
     files: Vec<(String, Bytes)>,
 }
@@ -125,6 +128,12 @@ impl CodeToolBuilder {
         self
     }
 
+    /// How many bytes the images of one reply have together. Default 8 MiB.
+    pub fn image_bytes(mut self, bytes: Size) -> Self {
+        self.image_bytes = bytes;
+        self
+    }
+
     /// How many bytes of files are kept from call to call, in memory. Default 64 MiB; 0 keeps
     /// none.
     pub fn keep_files(mut self, room: Size) -> Self {
@@ -169,7 +178,7 @@ impl CodeToolBuilder {
             job: self.job,
             example,
             text,
-            images: self.images,
+            images: Room { images: self.images, bytes: self.image_bytes.as_u64() },
             files: Mutex::new(files),
         })))
     }
@@ -195,6 +204,7 @@ impl CodeTool {
             job: Arc::new(|job| job),
             text: Size::kib(16),
             images: 8,
+            image_bytes: Size::mib(8),
             room: Size::mib(64),
             files: Vec::new(),
         }
@@ -253,7 +263,14 @@ impl CodeTool {
 
     /// The bytes of a file that the next call finds.
     pub fn read_file(&self, path: &str) -> Option<Bytes> {
-        self.locked().read(path)
+        self.locked().get(path).map(|file| file.bytes)
+    }
+
+    /// Shows the model a file that the next call finds: an image as an image, and of text what
+    /// fits, from the byte `offset` on.
+    pub fn show_file(&self, path: &str, offset: u64) -> Reply {
+        let found = self.locked().get(path);
+        show::file(path, found, offset, &self.files(), self.0.text)
     }
 
     /// Adds a file, or replaces one, for the next call to find.

@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
-use sandbox::Layer;
+use sandbox::{Error, Executor, LambdaExecutor, Layer, LocalExecutor};
 
 /// Runs untrusted code in a sandbox.
 #[derive(Debug, Parser)]
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     /// Run a program in each size that a function may have, and show what is fastest, what is
     /// cheapest and what is between.
     Tune(Box<TuneArgs>),
+    /// Serve a tool that runs code to clients of the Model Context Protocol.
+    Mcp(Box<McpArgs>),
     /// Show what a deployment in AWS keeps of its promises: attack its functions from inside, and
     /// read the account. Exit 1 when a promise is broken or could not be tried.
     Verify(VerifyArgs),
@@ -34,6 +38,15 @@ pub(crate) enum Command {
 pub(crate) enum Backend {
     Local,
     Lambda,
+}
+
+impl Backend {
+    pub(crate) async fn executor(self) -> Result<Arc<dyn Executor>, Error> {
+        Ok(match self {
+            Self::Local => Arc::new(LocalExecutor::new().await?),
+            Self::Lambda => Arc::new(LambdaExecutor::from_env().await?),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,6 +97,28 @@ pub(crate) struct JobArgs {
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
 
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    /// A file to place in the workspace, under its own name or as DEST.
+    #[arg(long = "file", value_name = "SRC[:DEST]")]
+    pub(crate) inputs: Vec<String>,
+
+    /// Standard input for the program; - for this command's own.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) stdin: Option<PathBuf>,
+
+    /// Files to collect. Default: every file that the program created or changed.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) artifact: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) conditions: ConditionArgs,
+}
+
+/// What a program may use.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LimitArgs {
     /// Wall-clock limit, for example 5s or 500ms.
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
@@ -119,22 +154,14 @@ pub(crate) struct JobArgs {
     /// Bytes kept of each output stream.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) output: Option<ByteSize>,
+}
 
-    /// A file to place in the workspace, under its own name or as DEST.
-    #[arg(long = "file", value_name = "SRC[:DEST]")]
-    pub(crate) inputs: Vec<String>,
-
+/// What a program runs under, besides limits.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConditionArgs {
     /// An environment variable for the program.
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
-
-    /// Standard input for the program; - for this command's own.
-    #[arg(long, value_name = "FILE|-")]
-    pub(crate) stdin: Option<PathBuf>,
-
-    /// Files to collect. Default: every file that the program created or changed.
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) artifact: Vec<String>,
 
     /// Layers that must be in force.
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
@@ -220,6 +247,51 @@ pub(crate) struct TuneArgs {
 
     #[command(flatten)]
     pub(crate) job: JobArgs,
+}
+
+/// Over standard input and output, unless --http is given.
+#[derive(Debug, Parser)]
+pub(crate) struct McpArgs {
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) backend: Backend,
+
+    /// Serve over streamable HTTP at this address, for example 127.0.0.1:8000. An address that
+    /// other machines reach needs a token.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// The token that HTTP clients must send as `Authorization: Bearer TOKEN`.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "SANDBOX_MCP_TOKEN",
+        hide_env_values = true,
+        requires = "http"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// Programs that run at once; more wait for their turn.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: u16,
+
+    /// The languages to offer. Default: every runtime that the backend has.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) runtime: Vec<String>,
+
+    /// The longest time that a call may ask for. Default: twice --timeout.
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
+    pub(crate) longest: Option<Duration>,
+
+    /// A file that programs find, under its own name or as DEST.
+    #[arg(long = "file", value_name = "SRC[:DEST]")]
+    pub(crate) inputs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    #[command(flatten)]
+    pub(crate) conditions: ConditionArgs,
 }
 
 fn time(text: &str) -> Result<Duration, String> {

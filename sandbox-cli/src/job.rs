@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sandbox::{Content, Error, ErrorKind, Job, JobBuilder, Network};
 
-use crate::args::{JobArgs, NetworkArg};
+use crate::args::{ConditionArgs, JobArgs, LimitArgs, NetworkArg};
 
 /// The job that a command line describes.
 pub(crate) fn build(args: &JobArgs) -> Result<Job, Error> {
@@ -18,38 +18,46 @@ pub(crate) fn build(args: &JobArgs) -> Result<Job, Error> {
         let (source, dest) = input_file(input)?;
         job = job.file(dest, Content::Path(source));
     }
-    for (name, value) in &args.env {
-        job = job.env(name, value);
-    }
     for glob in &args.artifact {
         job = job.artifact(glob);
     }
-    if let Some(tenant) = &args.tenant {
+    job = job.args(args.args.iter().filter(|_| !args.command));
+    confine(job, &args.limits, &args.conditions).build()
+}
+
+/// Sets what a job may use and what it runs under.
+pub(crate) fn confine(
+    mut job: JobBuilder,
+    limits: &LimitArgs,
+    conditions: &ConditionArgs,
+) -> JobBuilder {
+    for (name, value) in &conditions.env {
+        job = job.env(name, value);
+    }
+    if let Some(tenant) = &conditions.tenant {
         job = job.tenant(tenant);
     }
-    for layer in &args.require {
+    for layer in &conditions.require {
         job = job.require(*layer);
     }
-    for layer in &args.allow_degraded {
+    for layer in &conditions.allow_degraded {
         job = job.allow_degraded(*layer);
     }
-    job = job.args(args.args.iter().filter(|_| !args.command));
-    job = job.network(match args.network {
+    job = job.network(match conditions.network {
         NetworkArg::Denied => Network::Denied,
         NetworkArg::Host => Network::Host,
     });
-    job.limit(|limits| {
-        limits.wall = args.timeout.unwrap_or(limits.wall);
-        limits.cpu = args.cpu_time.unwrap_or(limits.cpu);
-        limits.memory = args.memory.unwrap_or(limits.memory);
-        limits.processes = args.processes.unwrap_or(limits.processes);
-        limits.open_files = args.open_files.unwrap_or(limits.open_files);
-        limits.file_size = args.file_size.unwrap_or(limits.file_size);
-        limits.workspace = args.disk.unwrap_or(limits.workspace);
-        limits.files = args.files.unwrap_or(limits.files);
-        limits.output = args.output.unwrap_or(limits.output);
+    job.limit(|job| {
+        job.wall = limits.timeout.unwrap_or(job.wall);
+        job.cpu = limits.cpu_time.unwrap_or(job.cpu);
+        job.memory = limits.memory.unwrap_or(job.memory);
+        job.processes = limits.processes.unwrap_or(job.processes);
+        job.open_files = limits.open_files.unwrap_or(job.open_files);
+        job.file_size = limits.file_size.unwrap_or(job.file_size);
+        job.workspace = limits.disk.unwrap_or(job.workspace);
+        job.files = limits.files.unwrap_or(job.files);
+        job.output = limits.output.unwrap_or(job.output);
     })
-    .build()
 }
 
 fn program(args: &JobArgs) -> Result<JobBuilder, Error> {
@@ -99,4 +107,17 @@ fn input_file(text: &str) -> Result<(PathBuf, String), Error> {
             Err(Error::new(ErrorKind::InvalidJob, "--file", message))
         }
     }
+}
+
+/// Reads the files that programs find.
+pub(crate) fn read_inputs(inputs: &[String]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let read = |input: &String| {
+        let (source, dest) = input_file(input)?;
+        let content = std::fs::read(&source).map_err(|error| {
+            let message = format!("cannot read {}: {error}", source.display());
+            Error::new(ErrorKind::Input, "--file", message).with_source(error)
+        })?;
+        Ok((dest, content))
+    };
+    inputs.iter().map(read).collect()
 }

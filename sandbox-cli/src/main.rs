@@ -5,6 +5,7 @@ mod args;
 mod chart;
 mod doctor;
 mod job;
+mod mcp;
 mod run;
 mod table;
 mod tune;
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
     let code = match args.command {
         Command::Run(args) => run::run(*args).await,
         Command::Doctor(args) => doctor::doctor(args.json).await,
+        Command::Mcp(args) => mcp::mcp(*args).await,
         Command::Tune(args) => tune::tune(*args).await,
         Command::Verify(args) => verify::verify(args).await,
     };

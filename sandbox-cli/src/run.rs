@@ -5,14 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sandbox::wire::{OutcomeJson, RefusalJson};
-use sandbox::{
-    Error, ErrorKind, Event, Execution, Executor as _, LambdaExecutor, LocalExecutor, Outcome,
-    Termination, printable,
-};
+use sandbox::{Error, ErrorKind, Event, Execution, Executor as _, Outcome, Termination, printable};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::args::{Backend, RunArgs};
+use crate::args::RunArgs;
 use crate::{REFUSED, job};
 
 /// Runs one program and returns the command's exit status.
@@ -41,12 +38,7 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
     if let Some(folder) = &args.artifacts {
         prepare(folder)?;
     }
-    let start = async {
-        match args.backend {
-            Backend::Local => LocalExecutor::new().await?.start(job).await,
-            Backend::Lambda => LambdaExecutor::from_env().await?.start(job).await,
-        }
-    };
+    let start = async { args.backend.executor().await?.start(job).await };
     let execution = tokio::select! {
         execution = start => execution?,
         () = signals.any() => {
@@ -75,10 +67,10 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
 }
 
 /// The signals that cancel a job.
-struct Signals([Signal; 3]);
+pub(crate) struct Signals([Signal; 3]);
 
 impl Signals {
-    fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
                 Error::new(ErrorKind::Backend, "wait for signals", error.to_string())
@@ -89,7 +81,7 @@ impl Signals {
         Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
     }
 
-    async fn any(&mut self) {
+    pub(crate) async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

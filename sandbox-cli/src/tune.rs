@@ -95,8 +95,8 @@ struct Report {
 
 async fn measure(mut args: TuneArgs) -> Result<Report, Error> {
     // One for all runs, so that each but the first finds a warm environment.
-    args.job.tenant.get_or_insert_with(|| "sandbox-tune".into());
-    let own_memory = args.job.memory.is_some();
+    args.job.conditions.tenant.get_or_insert_with(|| "sandbox-tune".into());
+    let own_memory = args.job.limits.memory.is_some();
     let job = repeatable(job::build(&args.job)?)?;
     // What is wrong with the command line is said before anything runs.
     let mut wanted = args.sizes.clone();

@@ -63,9 +63,9 @@ impl Files {
         self.kept.values().map(file).collect()
     }
 
-    pub(crate) fn read(&self, path: &str) -> Option<Bytes> {
+    pub(crate) fn get(&self, path: &str) -> Option<File> {
         let path = RelPath::new(path).ok()?;
-        self.kept.get(&path).map(|file| file.bytes.clone())
+        self.kept.get(&path).cloned()
     }
 
     pub(crate) fn contents(&self) -> Vec<(String, Bytes)> {
@@ -162,7 +162,7 @@ mod tests {
         // A file that takes the place of another needs only the difference.
         let taken = files.take(vec![found("a", "1234567890"), found("b", "1")]);
         assert_eq!(counts(&taken), (1, 1));
-        assert_eq!(files.read("a").expect("a").as_ref(), b"1234567890");
+        assert_eq!(files.get("a").expect("a").bytes.as_ref(), b"1234567890");
         assert!(files.add(RelPath::new("c").expect("path"), "x".into()).is_err());
     }
 

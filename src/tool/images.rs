@@ -28,8 +28,15 @@ pub(crate) struct Images {
     pub(crate) left_out: Vec<(String, String)>,
 }
 
+/// How much of images one reply has room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) images: usize,
+    pub(crate) bytes: u64,
+}
+
 /// The first images of what the program displayed, then of the files that it made.
-pub(crate) fn choose(outcome: &Outcome, files: &[File], most: usize) -> Images {
+pub(crate) fn choose(outcome: &Outcome, files: &[File], mut room: Room) -> Images {
     let displays = outcome.displays.iter().enumerate();
     let displays = displays.map(|(index, display)| {
         (format!("figure {}", index + 1), display.media_type.as_str(), &display.data)
@@ -43,10 +50,19 @@ pub(crate) fn choose(outcome: &Outcome, files: &[File], most: usize) -> Images {
             continue;
         }
         match check(data) {
-            _ if images.shown.len() >= most => {
-                images.left_out.push((name, format!("a reply has at most {most} images")));
+            _ if images.shown.len() >= room.images => {
+                let why = format!("a reply has at most {} images", room.images);
+                images.left_out.push((name, why));
+            }
+            Ok(_) if data.len() as u64 > room.bytes => {
+                let why = format!(
+                    "with {} it does not fit into this reply; save it with a lower dpi",
+                    Size::b(data.len() as u64)
+                );
+                images.left_out.push((name, why));
             }
             Ok((media_type, width, height)) => {
+                room.bytes -= data.len() as u64;
                 let data = data.clone();
                 images.shown.push(Image { name, media_type, width, height, data });
             }
@@ -58,7 +74,7 @@ pub(crate) fn choose(outcome: &Outcome, files: &[File], most: usize) -> Images {
 
 /// An API refuses a whole conversation for one image that it cannot read, so what the job says an
 /// image is does not count.
-fn check(data: &[u8]) -> Result<(&'static str, usize, usize), String> {
+pub(crate) fn check(data: &[u8]) -> Result<(&'static str, usize, usize), String> {
     let media_type = match imagesize::image_type(data) {
         Ok(ImageType::Png) => "image/png",
         Ok(ImageType::Jpeg) => "image/jpeg",

@@ -50,6 +50,11 @@ impl Reply {
         Self { content, is_error, outcome: Some(outcome), error: None }
     }
 
+    /// A reply about something else than a program.
+    pub(crate) fn found(content: Vec<Part>) -> Self {
+        Self { content, is_error: false, outcome: None, error: None }
+    }
+
     pub(crate) fn refusal(text: String, error: Option<Error>) -> Self {
         Self { content: vec![Part::Text(text)], is_error: true, outcome: None, error }
     }

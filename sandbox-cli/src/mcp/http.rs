@@ -1,0 +1,137 @@
+//! Many clients, over streamable HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use sandbox::{Error, ErrorKind};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::Tools;
+use super::server::Server;
+use crate::run::{Signals, say};
+
+/// A shorter token can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+/// A program in JSON, every character of it escaped.
+const MOST_BODY: usize = 8 << 20;
+/// Clients at once; each may keep files in memory.
+const MOST_SESSIONS: usize = 64;
+/// After how long without a message a client's files are gone.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// Serves until a signal comes.
+pub(crate) async fn serve(
+    tools: Tools,
+    address: SocketAddr,
+    token: Option<String>,
+    mut signals: Signals,
+) -> Result<(), Error> {
+    let token = check(address, token)?;
+    let stop = CancellationToken::new();
+    let mut config = StreamableHttpServerConfig::default()
+        .with_cancellation_token(stop.clone())
+        .with_max_request_body_bytes(MOST_BODY)
+        // Whatever page a browser shows must not reach it.
+        .enforce_origin_validation();
+    if !address.ip().is_loopback() {
+        // The token is what counts; the names of this machine are not known.
+        config = config.disable_allowed_hosts();
+    }
+    let mut sessions = LocalSessionManager::default();
+    sessions.session_config.keep_alive = Some(IDLE);
+    let service =
+        StreamableHttpService::new(factory(tools, stop.clone()), Arc::new(sessions), config);
+    let mut router = Router::new().nest_service("/mcp", service);
+    if let Some(token) = token {
+        let expected = digest(&format!("Bearer {token}"));
+        router =
+            router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)));
+    }
+    let failed = |error: io::Error| {
+        Error::new(ErrorKind::Backend, "--http", format!("{address}: {error}")).with_source(error)
+    };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    say(&format!("serving MCP at http://{address}/mcp"));
+    let stopped = async move {
+        signals.any().await;
+        stop.cancel();
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await.map_err(failed)
+}
+
+/// An address that others reach needs a token, and a token must be one.
+fn check(address: SocketAddr, token: Option<String>) -> Result<Option<String>, Error> {
+    let wrong = |message: String| Err(Error::new(ErrorKind::InvalidJob, "--token", message));
+    match token.filter(|token| !token.is_empty()) {
+        None if address.ip().is_loopback() => Ok(None),
+        None => wrong(format!(
+            "{address} can be reached from other machines; give a token in SANDBOX_MCP_TOKEN, or \
+             serve at 127.0.0.1"
+        )),
+        Some(token) if token.len() < SHORTEST_TOKEN => wrong(format!(
+            "it has {} characters and can be guessed; give at least {SHORTEST_TOKEN} random ones",
+            token.len()
+        )),
+        Some(token) => Ok(Some(token)),
+    }
+}
+
+/// Makes a server for each session.
+fn factory(tools: Tools, stop: CancellationToken) -> impl Fn() -> io::Result<Server> {
+    let open = Arc::new(AtomicUsize::new(0));
+    move || {
+        let place = Place::take(&open)?;
+        let tool = tools.make().map_err(io::Error::other)?;
+        Ok(Server::new(tool).for_session(place, stop.child_token()))
+    }
+}
+
+/// One of the places for sessions.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> io::Result<Self> {
+        if open.fetch_add(1, Ordering::Relaxed) >= MOST_SESSIONS {
+            open.fetch_sub(1, Ordering::Relaxed);
+            return Err(io::Error::other(format!("{MOST_SESSIONS} sessions are open; try later")));
+        }
+        Ok(Self(Arc::clone(open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets only those in who have the token. Digests are compared, so that the time it takes says
+/// nothing about the token.
+async fn admit(expected: [u8; 32], request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    match given.map(|value| digest(value.as_bytes())) {
+        Some(given) if given == expected => next.run(request).await,
+        _ => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, challenge, "give the token as a bearer token")
+                .into_response()
+        }
+    }
+}
+
+fn digest(text: impl AsRef<[u8]>) -> [u8; 32] {
+    Sha256::digest(text).into()
+}

@@ -1,0 +1,494 @@
+//! `sandbox mcp`: with the official SDKs as clients, and with clients that are rude.
+//!
+//! `scripts/test-tools` installs the SDKs and says where they are.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+const SANDBOX: &str = env!("CARGO_BIN_EXE_sandbox");
+const TOKEN: &str = "0123456789abcdef";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where scripts/test-tools has put something.
+fn tool(variable: &str) -> PathBuf {
+    let tool = std::env::var_os(variable).map(PathBuf::from);
+    tool.unwrap_or_else(|| panic!("{variable} is not set; run scripts/test, which sets it up"))
+}
+
+fn run_client(mut command: Command) {
+    let output = command.output().expect("the client");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("done"), "{text}{output:?}");
+}
+
+fn python(arguments: &[&str], mode: &str) {
+    let mut command = Command::new(tool("SANDBOX_TEST_MCP_PYTHON"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mcp/client.py"));
+    run_client({
+        command.args(arguments).env("MCP_MODE", mode);
+        command
+    });
+}
+
+fn typescript(arguments: &[&str]) {
+    let mut command = Command::new("node");
+    command.env("SANDBOX_TEST_MCP_TS", tool("SANDBOX_TEST_MCP_TS"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mcp/client.mjs"));
+    run_client({
+        command.args(arguments);
+        command
+    });
+}
+
+#[test]
+fn the_official_python_client_over_standard_input_and_output() {
+    python(&["stdio", SANDBOX], "auto");
+    python(&["stdio", SANDBOX], "legacy");
+}
+
+#[test]
+fn the_official_python_client_over_http() {
+    let server = HttpServer::start(&["--token", TOKEN]);
+    python(&["http", &server.url(), TOKEN], "auto");
+    python(&["http", &server.url(), TOKEN], "legacy");
+}
+
+#[test]
+fn the_official_typescript_client_over_both() {
+    typescript(&["stdio", SANDBOX]);
+    let server = HttpServer::start(&[]);
+    typescript(&["http", &server.url()]);
+}
+
+/// A client that writes what it likes.
+struct Client {
+    server: Child,
+    input: Option<ChildStdin>,
+    answers: Receiver<Value>,
+}
+
+impl Client {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(SANDBOX);
+        command.arg("mcp").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().expect("sandbox mcp");
+        let output = BufReader::new(server.stdout.take().expect("stdout"));
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let answer = serde_json::from_str(&line).expect("only JSON on standard output");
+                if sender.send(answer).is_err() {
+                    break;
+                }
+            }
+        });
+        let input = server.stdin.take();
+        let mut client = Self { server, input, answers };
+        client.send(&json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": { "name": "rude", "version": "1" },
+        }}));
+        client.answer(0);
+        client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        client
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.input.as_mut().expect("open").write_all(bytes).expect("the server reads");
+    }
+
+    fn send(&mut self, message: &Value) {
+        self.write(format!("{message}\n").as_bytes());
+    }
+
+    fn run(&mut self, id: u64, code: &str) {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
+            "name": "run_code", "arguments": { "language": "python", "code": code },
+            "_meta": { "progressToken": id },
+        }}));
+    }
+
+    fn cancel(&mut self, id: u64) {
+        let params = json!({ "requestId": id, "reason": "test" });
+        self.send(
+            &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params }),
+        );
+    }
+
+    /// The next message that the test is for.
+    fn next(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = self.answers.recv_timeout(left).expect("an answer in time");
+            if wanted(&answer) {
+                return answer;
+            }
+        }
+    }
+
+    fn answer(&self, id: u64) -> Value {
+        self.next(|answer| answer["id"] == id)
+    }
+
+    fn text(&self, id: u64) -> String {
+        self.answer(id)["result"].to_string()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// A program that runs for long and can be found among all processes of this machine.
+fn sleeper(mark: &str) -> String {
+    format!(
+        "import os, sys\nprint('up', flush=True)\n\
+         os.execv('/bin/sh', ['sh', '-c', 'sleep 600; : {mark}'])"
+    )
+}
+
+fn is_alive(mark: &str) -> bool {
+    std::fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&cmdline);
+        text.starts_with("sh\0") && text.contains(mark)
+    })
+}
+
+/// How soon the program is dead.
+fn dies(mark: &str) -> Duration {
+    let since = Instant::now();
+    while is_alive(mark) {
+        assert!(since.elapsed() < PATIENCE, "{mark} is still alive");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    since.elapsed()
+}
+
+/// Waits until the program is seen, so that its absence later means something.
+fn lives(mark: &str) {
+    let since = Instant::now();
+    while !is_alive(mark) {
+        assert!(since.elapsed() < PATIENCE, "{mark} was never alive");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn garbage_is_answered_or_passed_over_and_the_next_request_is_served() {
+    let mut client = Client::start(&[]);
+    for garbage in [
+        &b"not json\n"[..],
+        b"\n\n",
+        b"{}\n[]\nnull\n1\n\"text\"\n",
+        b"{\"jsonrpc\": \"1.0\", \"id\": 7, \"method\": \"tools/list\"}\n",
+        b"{\"jsonrpc\": \"2.0\", \"id\": {}, \"method\": \"tools/list\"}\n",
+        b"{\"jsonrpc\": \"2.0\", \"id\": 8, \"method\": \"no/such\"}\n",
+        b"{\"jsonrpc\": \"2.0\", \"id\": 9, \"method\": \"tools/call\", \"params\": 5}\n",
+        b"{\"jsonrpc\": \"2.0\", \"method\": \"notifications/cancelled\", \"params\": {}}\n",
+        b"{\"jsonrpc\": \"2.0\", \"id\": 99, \"result\": {}}\n",
+        b"\xff\xfe\0\0\x1b[2J\n",
+        &[&[b'['; 100_000][..], b"\n"].concat(),
+        &[&[b'x'; 20_000_000][..], b"\n"].concat(),
+    ] {
+        client.write(garbage);
+    }
+    client.run(1, "print(6 * 7)");
+    assert!(client.text(1).contains("stdout:\\n42"));
+}
+
+#[test]
+fn a_call_that_is_cancelled_is_dead_also_when_it_is_cancelled_twice() {
+    let mut client = Client::start(&[]);
+    // Before there is such a call, and of one that there never is.
+    client.cancel(1);
+    client.cancel(77);
+    client.run(1, &sleeper("cancelled-5501"));
+    client.next(|message| message["method"] == "notifications/progress");
+    lives("cancelled-5501");
+    client.cancel(1);
+    client.cancel(1);
+    dies("cancelled-5501");
+    client.cancel(1);
+    client.run(2, "print('next')");
+    let next = client.next(|message| message["id"] == 1 || message["id"] == 2);
+    assert_eq!(next["id"], 2, "a cancelled call is not answered: {next}");
+}
+
+#[test]
+fn what_a_client_ran_dies_with_it() {
+    let mut client = Client::start(&[]);
+    client.run(1, &sleeper("vanished-5502"));
+    client.next(|message| message["method"] == "notifications/progress");
+    lives("vanished-5502");
+    // Both its ends are closed, as when it was killed. The thread that reads ends at a message.
+    let Client { server, input, answers } = &mut client;
+    drop(input.take());
+    let (_, empty) = channel();
+    drop(std::mem::replace(answers, empty));
+    let took = dies("vanished-5502");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(server.wait().expect("server").success());
+}
+
+#[test]
+fn a_client_that_only_closes_its_output_is_answered() {
+    let mut client = Client::start(&[]);
+    client.run(1, "import time\ntime.sleep(.5)\nprint('late')");
+    drop(client.input.take());
+    assert!(client.text(1).contains("late"));
+    assert!(client.server.wait().expect("server").success());
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_no_program_and_fills_no_memory() {
+    let mut command = Command::new(SANDBOX);
+    command.arg("mcp").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn().expect("sandbox mcp");
+    let mut input = server.stdin.take().expect("stdin");
+    let mut send = |message: Value| writeln!(input, "{message}").expect("written");
+    send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "deaf", "version": "1" },
+    }}));
+    send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let code = "for n in range(2000): print('x' * 100_000)\nprint('written', n)";
+    send(json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "run_code", "arguments": { "language": "python", "code": code },
+        "_meta": { "progressToken": 1 },
+    }}));
+    // 200 MB go by; a reader that only now begins finds what was kept, and the end.
+    std::thread::sleep(Duration::from_secs(4));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 64 * 1024, "{peak} KiB");
+    let mut lines = BufReader::new(server.stdout.take().expect("stdout")).lines();
+    let last = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("\"id\":1")));
+    let last = last.expect("an answer").expect("line");
+    assert!(last.contains("written 1999") && last.contains("ended well"), "{last}");
+    drop(input);
+    assert!(server.wait().expect("server").success());
+}
+
+#[test]
+fn a_signal_ends_the_server_and_what_it_runs() {
+    let mut client = Client::start(&[]);
+    client.run(1, &sleeper("signalled-5503"));
+    client.next(|message| message["method"] == "notifications/progress");
+    lives("signalled-5503");
+    kill(Pid::from_raw(client.server.id() as i32), Signal::SIGTERM).expect("kill");
+    dies("signalled-5503");
+    assert!(client.server.wait().expect("server").success());
+}
+
+#[test]
+fn settings_are_the_tools() {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), "given").expect("write");
+    let given = format!("{}:in/data.txt", file.path().display());
+    let mut client = Client::start(&[
+        "--runtime",
+        "python",
+        "--timeout",
+        "300ms",
+        "--longest",
+        "1s",
+        "--memory",
+        "64MiB",
+        "--file",
+        &given,
+    ]);
+    client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }));
+    let tools = client.answer(1);
+    let schema = &tools["result"]["tools"][0]["inputSchema"]["properties"];
+    assert_eq!(schema["language"]["enum"], json!(["python"]));
+    assert_eq!(schema["timeout_seconds"]["maximum"], json!(1.0));
+    client.run(2, "print(open('in/data.txt').read())\nimport time\ntime.sleep(9)");
+    let text = client.text(2);
+    assert!(text.contains("given") && text.contains("0.3 seconds"), "{text}");
+}
+
+/// A server over HTTP on a free port.
+struct HttpServer {
+    server: Child,
+    address: String,
+}
+
+impl HttpServer {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(SANDBOX);
+        command.args(["mcp", "--http", "127.0.0.1:0"]).args(arguments);
+        let mut server = command.stderr(Stdio::piped()).spawn().expect("sandbox mcp");
+        let mut line = String::new();
+        let mut errors = BufReader::new(server.stderr.take().expect("stderr"));
+        errors.read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("sandbox: serving MCP at http://");
+        let address = address.and_then(|rest| rest.strip_suffix("/mcp"));
+        Self { server, address: address.unwrap_or_else(|| panic!("{line}")).to_owned() }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// Sends a request and returns the answer's head and the beginning of its body.
+    fn request(&self, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
+        let length = body.len();
+        let request = format!(
+            "{head}\r\nContent-Type: application/json\r\nAccept: application/json, \
+             text/event-stream\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+            answer.extend_from_slice(&buffer[..read]);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn post(&self, headers: &str, body: &str) -> String {
+        self.request(&format!("POST /mcp HTTP/1.1\r\n{headers}"), body)
+    }
+
+    /// Opens a session; returns the headers of its requests.
+    fn open(&self) -> String {
+        let host = format!("Host: {}", self.address);
+        let answer = self.post(&host, &initialize());
+        let session = answer.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
+        let headers =
+            format!("{host}\r\nMcp-Session-Id: {}", session.unwrap_or_else(|| panic!("{answer}")));
+        self.post(&headers, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        headers
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn initialize() -> String {
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "rude", "version": "1" },
+    }})
+    .to_string()
+}
+
+fn call(id: u64, code: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
+        "name": "run_code", "arguments": { "language": "python", "code": code },
+    }})
+    .to_string()
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token_and_a_token_must_be_one() {
+    for (arguments, expected) in [
+        (&["--http", "0.0.0.0:0"][..], "can be reached from other machines"),
+        (&["--http", "[::]:0"], "can be reached from other machines"),
+        (&["--http", "127.0.0.1:0", "--token", "short"], "can be guessed"),
+        (&["--token", TOKEN], "--http"),
+        (&["--runtime", "cobol"], "cobol"),
+        (&["--memory", "1B"], "limits.memory"),
+    ] {
+        let mut command = Command::new(SANDBOX);
+        let output = command.arg("mcp").args(arguments).stdin(Stdio::null()).output().expect("run");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}: {text}");
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn over_http_only_those_are_let_in_who_may() {
+    let server = HttpServer::start(&["--token", TOKEN]);
+    let host = format!("Host: {}", server.address);
+    let with_token = format!("{host}\r\nAuthorization: Bearer {TOKEN}");
+    for (headers, status) in [
+        (host.clone(), "401"),
+        (format!("{host}\r\nAuthorization: Bearer {TOKEN}x"), "401"),
+        (format!("{host}\r\nAuthorization: Basic {TOKEN}"), "401"),
+        (with_token.clone(), "200"),
+        // What a page in a browser would send, also one whose name leads to this machine.
+        (format!("{with_token}\r\nOrigin: http://evil.example"), "403"),
+        (format!("Host: evil.example\r\nAuthorization: Bearer {TOKEN}"), "403"),
+    ] {
+        let answer = server.post(&headers, &initialize());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");
+        assert!(!answer.contains(TOKEN));
+    }
+    let open = HttpServer::start(&[]);
+    let answer = open.post("Host: evil.example", &initialize());
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+#[test]
+fn over_http_garbage_is_refused_and_the_next_client_is_served() {
+    let server = HttpServer::start(&[]);
+    let host = format!("Host: {}", server.address);
+    for body in ["", "x", "{}", "[]", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}"] {
+        let answer = server.post(&host, body);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{body}: {answer}");
+    }
+    let strange = format!("{host}\r\nMcp-Session-Id: no-such-session");
+    assert!(server.post(&strange, &call(1, "1")).starts_with("HTTP/1.1 404"));
+    let mut stream = TcpStream::connect(&server.address).expect("connected");
+    stream.write_all(b"\x16\x03\x01garbage\r\n\r\n").expect("sent");
+    drop(stream);
+    let session = server.open();
+    assert!(server.post(&session, &call(1, "print(6 * 7)")).contains("stdout:\\n42"));
+}
+
+#[test]
+fn over_http_files_belong_to_a_session_and_programs_end_with_it() {
+    let server = HttpServer::start(&[]);
+    let (mine, other) = (server.open(), server.open());
+    server.post(&mine, &call(1, "open('secret.txt', 'w').write('mine')"));
+    let answer = server.post(&mine, &call(2, "print(open('secret.txt').read())"));
+    assert!(answer.contains("stdout:\\nmine"), "{answer}");
+    let answer = server.post(&other, &call(1, "print(open('secret.txt').read())"));
+    assert!(answer.contains("FileNotFoundError"), "{answer}");
+
+    // The connection ends, the session does not; then the session is ended, too.
+    server.post(&mine, &call(3, &sleeper("session-5504")));
+    lives("session-5504");
+    let answer = server.request(&format!("DELETE /mcp HTTP/1.1\r\n{mine}"), "");
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    dies("session-5504");
+    assert!(server.post(&mine, &call(4, "1")).starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn the_number_of_sessions_is_bounded_and_a_place_is_given_back() {
+    let server = HttpServer::start(&[]);
+    let host = format!("Host: {}", server.address);
+    let mut sessions: Vec<_> = (0..64).map(|_| server.open()).collect();
+    let answer = server.post(&host, &initialize());
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    let last = sessions.pop().expect("sessions");
+    server.request(&format!("DELETE /mcp HTTP/1.1\r\n{last}"), "");
+    let since = Instant::now();
+    while !server.post(&host, &initialize()).starts_with("HTTP/1.1 200") {
+        assert!(since.elapsed() < PATIENCE, "no place was given back");
+    }
+}
