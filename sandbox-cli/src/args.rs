@@ -27,6 +27,8 @@ pub(crate) enum Command {
     /// Run a program in each size that a function may have, and show what is fastest, what is
     /// cheapest and what is between.
     Tune(Box<TuneArgs>),
+    /// Run many programs, one of each line of a file.
+    Batch(Box<BatchArgs>),
     /// Serve a tool that runs code to clients of the Model Context Protocol.
     Mcp(Box<McpArgs>),
     /// Show what a deployment in AWS keeps of its promises: attack its functions from inside, and
@@ -46,6 +48,14 @@ impl Backend {
             Self::Local => Arc::new(LocalExecutor::new().await?),
             Self::Lambda => Arc::new(LambdaExecutor::from_env().await?),
         })
+    }
+
+    /// How many programs run at once unless somebody says.
+    pub(crate) fn usual_jobs(self) -> usize {
+        match self {
+            Self::Local => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Lambda => 100,
+        }
     }
 }
 
@@ -249,6 +259,38 @@ pub(crate) struct TuneArgs {
     pub(crate) job: JobArgs,
 }
 
+/// Each line is a JSON object: `code` with its `runtime`, or `command`; and what else it needs of
+/// `id`, `args`, `env`, `stdin`, `files`, `artifacts`, `limits`, `tenant` and `labels`.
+#[derive(Debug, Parser)]
+pub(crate) struct BatchArgs {
+    /// The file with the lines; - for standard input.
+    #[arg(value_name = "FILE.jsonl")]
+    pub(crate) source: PathBuf,
+
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) backend: Backend,
+
+    /// Append the outcomes to this file, one JSON object a line, instead of printing them. Jobs
+    /// that have an outcome there do not run again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+
+    /// Save artifacts in this folder, in one of its own for each job.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
+
+    /// Programs that run at once. Default: the number of processors here, 100 in Lambda.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    #[command(flatten)]
+    pub(crate) conditions: ConditionArgs,
+}
+
 /// Over standard input and output, unless --http is given.
 #[derive(Debug, Parser)]
 pub(crate) struct McpArgs {
@@ -294,12 +336,12 @@ pub(crate) struct McpArgs {
     pub(crate) conditions: ConditionArgs,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; give a number and a unit, such as 5s or 500ms"))
 }
 
-fn size(text: &str) -> Result<ByteSize, String> {
+pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
     let size: Result<ByteSize, _> = text.parse();
     match size {
         // The parser cuts what does not fit into 64 bits.

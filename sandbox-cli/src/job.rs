@@ -47,6 +47,11 @@ pub(crate) fn confine(
         NetworkArg::Denied => Network::Denied,
         NetworkArg::Host => Network::Host,
     });
+    limit(job, limits)
+}
+
+/// Sets those limits that are given.
+pub(crate) fn limit(job: JobBuilder, limits: &LimitArgs) -> JobBuilder {
     job.limit(|job| {
         job.wall = limits.timeout.unwrap_or(job.wall);
         job.cpu = limits.cpu_time.unwrap_or(job.cpu);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod batch;
 mod chart;
 mod doctor;
 mod job;
@@ -30,6 +31,7 @@ async fn main() -> ExitCode {
     let code = match args.command {
         Command::Run(args) => run::run(*args).await,
         Command::Doctor(args) => doctor::doctor(args.json).await,
+        Command::Batch(args) => batch::batch(*args).await,
         Command::Mcp(args) => mcp::mcp(*args).await,
         Command::Tune(args) => tune::tune(*args).await,
         Command::Verify(args) => verify::verify(args).await,

@@ -192,7 +192,7 @@ fn print_json(value: &impl serde::Serialize) -> bool {
 }
 
 /// Makes the folder for artifacts before anything runs, so that a wrong one costs no run.
-fn prepare(folder: &Path) -> Result<(), Error> {
+pub(crate) fn prepare(folder: &Path) -> Result<(), Error> {
     let wrong = |why: String| {
         Err(Error::new(ErrorKind::Save, "--artifacts", format!("{}: {why}", folder.display())))
     };
@@ -208,7 +208,7 @@ fn prepare(folder: &Path) -> Result<(), Error> {
 }
 
 /// Saves every artifact; returns where, and the first error.
-async fn save(
+pub(crate) async fn save(
     outcome: &Outcome,
     folder: Option<&Path>,
 ) -> (BTreeMap<String, PathBuf>, Option<Error>) {
