@@ -28,8 +28,15 @@ pub(crate) enum Command {
     /// cheapest and what is between.
     Tune(Box<TuneArgs>),
     /// Run many programs, one of each line of a file.
+    ///
+    /// Each line is a JSON object with `code` and its `runtime`, or `command`; and of the following
+    /// what it needs: `id`, `args`, `env`, `stdin`, `files`, `artifacts`, `limits`, `tenant` and
+    /// `labels`. Text, `{"base64": ...}` or `{"path": ...}` are the content of a file; limits have
+    /// the names of the options below.
     Batch(Box<BatchArgs>),
     /// Serve a tool that runs code to clients of the Model Context Protocol.
+    ///
+    /// Over standard input and output, unless --http is given.
     Mcp(Box<McpArgs>),
     /// Show what a deployment in AWS keeps of its promises: attack its functions from inside, and
     /// read the account. Exit 1 when a promise is broken or could not be tried.
@@ -259,8 +266,6 @@ pub(crate) struct TuneArgs {
     pub(crate) job: JobArgs,
 }
 
-/// Each line is a JSON object: `code` with its `runtime`, or `command`; and what else it needs of
-/// `id`, `args`, `env`, `stdin`, `files`, `artifacts`, `limits`, `tenant` and `labels`.
 #[derive(Debug, Parser)]
 pub(crate) struct BatchArgs {
     /// The file with the lines; - for standard input.
@@ -291,7 +296,6 @@ pub(crate) struct BatchArgs {
     pub(crate) conditions: ConditionArgs,
 }
 
-/// Over standard input and output, unless --http is given.
 #[derive(Debug, Parser)]
 pub(crate) struct McpArgs {
     /// Where to run.
@@ -303,14 +307,9 @@ pub(crate) struct McpArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) http: Option<SocketAddr>,
 
-    /// The token that HTTP clients must send as `Authorization: Bearer TOKEN`.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "SANDBOX_MCP_TOKEN",
-        hide_env_values = true,
-        requires = "http"
-    )]
+    /// The token that HTTP clients must send as `Authorization: Bearer TOKEN`. In the variable it is
+    /// not seen in lists of processes.
+    #[arg(long, value_name = "TOKEN", env = "SANDBOX_MCP_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 
     /// Programs that run at once; more wait for their turn.

@@ -407,7 +407,6 @@ fn an_address_that_others_reach_needs_a_token_and_a_token_must_be_one() {
         (&["--http", "0.0.0.0:0"][..], "can be reached from other machines"),
         (&["--http", "[::]:0"], "can be reached from other machines"),
         (&["--http", "127.0.0.1:0", "--token", "short"], "can be guessed"),
-        (&["--token", TOKEN], "--http"),
         (&["--runtime", "cobol"], "cobol"),
         (&["--memory", "1B"], "limits.memory"),
     ] {
