@@ -20,6 +20,9 @@ use sandbox_core::{
     Cancel, Displays, Event, Execution, Executor, Job, JobBuilder, JobSpec, RelPath, Result, Size,
 };
 
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
+
 pub use arguments::Arguments;
 pub use definition::Definition;
 pub use files::KeptFile;
@@ -230,7 +233,25 @@ impl CodeTool {
     ///
     /// The reply for the model when nothing was started.
     pub async fn start(&self, arguments: impl Into<Arguments>) -> Result<Call, Box<Reply>> {
-        let asked = arguments.into().parse(&self.0.rules).map_err(|wrong| {
+        let span = info_span!(
+            "sandbox.tool",
+            otel.name = format!("execute_tool {}", self.0.name),
+            otel.kind = "internal",
+            otel.status_code = Empty,
+            "error.type" = Empty,
+            gen_ai.operation.name = "execute_tool",
+            gen_ai.tool.name = self.0.name,
+            "gen_ai.tool.type" = "function",
+        );
+        let started = self.begin(arguments.into(), &span).instrument(span.clone()).await;
+        started.inspect_err(|reply| {
+            let kind = reply.error.as_ref().map_or("invalid_arguments", |e| e.kind().name());
+            fail(&span, kind);
+        })
+    }
+
+    async fn begin(&self, arguments: Arguments, span: &Span) -> Result<Call, Box<Reply>> {
+        let asked = arguments.parse(&self.0.rules).map_err(|wrong| {
             let text = format!(
                 "Nothing was run, because the arguments are wrong. {wrong}\nCorrect them and call \
                  {} again.",
@@ -251,7 +272,9 @@ impl CodeTool {
             Ok((self.0.executor.start(job).await?, spec))
         };
         match started.await {
-            Ok((execution, spec)) => Ok(Call { tool: self.clone(), spec, execution }),
+            Ok((execution, spec)) => {
+                Ok(Call { tool: self.clone(), spec, execution, span: span.clone() })
+            }
             Err(error) => Err(Box::new(report::not_run(error))),
         }
     }
@@ -295,6 +318,7 @@ pub struct Call {
     tool: CodeTool,
     spec: JobSpec,
     execution: Execution,
+    span: Span,
 }
 
 impl Call {
@@ -310,6 +334,19 @@ impl Call {
 
     /// Waits for the end and says to the model what came of it.
     pub async fn finish(self) -> Reply {
+        let span = self.span.clone();
+        let reply = self.reply().instrument(span.clone()).await;
+        match (&reply.outcome, &reply.error) {
+            (Some(outcome), _) if !outcome.is_success() => {
+                fail(&span, outcome.termination.reason())
+            }
+            (_, Some(error)) => fail(&span, error.kind().name()),
+            _ => {}
+        }
+        reply
+    }
+
+    async fn reply(self) -> Reply {
         let outcome = match self.execution.outcome().await {
             Ok(outcome) => outcome,
             Err(error) => return report::not_run(error),
@@ -333,6 +370,11 @@ impl Call {
         content.extend(images.shown.into_iter().map(Part::from));
         Reply::new(content, outcome)
     }
+}
+
+fn fail(span: &Span, kind: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", kind);
 }
 
 impl fmt::Debug for Shared {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tracing::{Instrument as _, Span};
 
 use crate::execution::StopReason;
 use crate::{
     Artifact, Capabilities, Capture, Content, Enforcement, Error, ErrorKind, Event, EventSender,
     Execution, Executor, Job, Layer, LayerState, LimitKind, MemoryEvidence, Network, Outcome,
     OutputEvidence, Program, RelPath, Result, Session, SessionSpec, Skipped, Stop, Termination,
-    TimeEvidence, sessions_unsupported, unknown_runtime,
+    TimeEvidence, sessions_unsupported, trace, unknown_runtime,
 };
 
 /// A way in which a [`FakeExecutor`] misbehaves, to test what stands on top of it.
@@ -153,15 +154,19 @@ impl Executor for FakeExecutor {
         }
         let enforcement = self.capabilities.enforcement.clone();
         let lose = self.fault == Fault::LoseStarted;
-        tokio::spawn(async move {
-            let result = run.run(&script, enforcement).await;
-            finish.finish(if lose {
+        let span = trace::job("fake", &run.job);
+        let drive = async move {
+            let result = run.run(&script, enforcement).instrument(trace::run()).await;
+            let result = if lose {
                 let lost = Error::new(ErrorKind::Lost, "wait", "lost by request");
                 Err(lost.with_may_have_run().with_retryable(true))
             } else {
                 result
-            });
-        });
+            };
+            trace::ended(&Span::current(), &result);
+            finish.finish(result);
+        };
+        tokio::spawn(drive.instrument(span));
         Ok(execution)
     }
 

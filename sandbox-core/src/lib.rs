@@ -47,6 +47,7 @@ mod pattern;
 pub mod remote;
 mod retry;
 mod runtime;
+pub mod trace;
 mod verify;
 pub mod wire;
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use crate::{
-    Capabilities, Error, ErrorKind, Execution, Executor, Job, Result, Session, SessionSpec,
+    Capabilities, Error, ErrorKind, Execution, Executor, Job, Result, Session, SessionSpec, trace,
 };
 
 /// Runs at most so many jobs at once; others wait for a turn, no longer than a deadline.
@@ -37,7 +38,8 @@ async fn admit(
     deadline: Duration,
 ) -> Result<(OwnedSemaphorePermit, Duration)> {
     let since = Instant::now();
-    let permit = tokio::time::timeout(deadline, Arc::clone(permits).acquire_owned()).await;
+    let permit = tokio::time::timeout(deadline, Arc::clone(permits).acquire_owned());
+    let permit = permit.instrument(trace::queue()).await;
     match permit {
         Ok(Ok(permit)) => Ok((permit, since.elapsed())),
         _ => Err(Error::new(

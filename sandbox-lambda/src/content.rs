@@ -9,6 +9,7 @@ use sandbox_core::ArtifactContent;
 
 use crate::service::causes;
 use crate::store::Store;
+use crate::trace;
 
 /// An object. Whoever reads it compares size and digest.
 #[derive(Debug)]
@@ -20,8 +21,11 @@ pub(crate) struct Object {
 impl ArtifactContent for Object {
     fn stream(&self) -> BoxStream<'static, io::Result<Bytes>> {
         let get = self.store.client.get_object().bucket(&self.store.bucket).key(&self.key);
+        let span = trace::s3("GetObject", &self.store.bucket, &self.key);
         let opened = async move {
-            let found = get.send().await.map_err(|error| io::Error::other(causes(&error)))?;
+            let found = trace::call(span, get.send())
+                .await
+                .map_err(|error| io::Error::other(causes(&error)))?;
             Ok(stream::try_unfold(found.body, |mut body| async move {
                 match body.next().await {
                     None => Ok(None),

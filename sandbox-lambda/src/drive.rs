@@ -9,8 +9,10 @@ use sandbox_core::remote::frame::Frame;
 use sandbox_core::remote::{Body, Finished};
 use sandbox_core::{
     Capture, Enforcement, Error, ErrorKind, Event, EventSender, Execution, Job, Layer, LayerState,
-    MemoryEvidence, Outcome, Result, Size, Stop, Termination, TimeEvidence,
+    MemoryEvidence, Outcome, Result, Size, Stop, Termination, TimeEvidence, trace,
 };
+
+use tracing::{Instrument as _, Span};
 
 use crate::executor::Shared;
 use crate::function::FunctionSpec;
@@ -88,21 +90,25 @@ impl Seen {
 }
 
 impl Call {
+    /// Starts the job. The current span is the job's.
     pub(crate) async fn start(self) -> Result<Execution> {
         let patience = self.shared.settings.patience;
         if self.shared.settings.streaming {
-            let (prepared, stream, seen) = backoff::retry(patience, || self.open()).await?;
+            let open = backoff::retry(patience, || self.open());
+            let (prepared, stream, seen) = open.instrument(trace::start()).await?;
             let (execution, driver) = Execution::channel();
             let (events, stop, finish) = driver.into_parts();
-            tokio::spawn(async move {
+            let follow = async move {
                 let result = self.follow(&prepared, stream, seen, events, stop).await;
+                trace::ended(&Span::current(), &result);
                 finish.finish(result);
-            });
+            };
+            tokio::spawn(follow.in_current_span());
             return Ok(execution);
         }
         let (execution, driver) = Execution::channel();
         let (events, mut stop, finish) = driver.into_parts();
-        tokio::spawn(async move {
+        let wait = async move {
             let attempts = backoff::retry(patience, || self.attempt());
             let result = tokio::select! {
                 result = attempts => result,
@@ -118,8 +124,10 @@ impl Call {
                 }
             }
             drop(events);
+            trace::ended(&Span::current(), &result);
             finish.finish(result);
-        });
+        };
+        tokio::spawn(wait.in_current_span());
         Ok(execution)
     }
 
@@ -184,40 +192,26 @@ impl Call {
         mut stop: Stop,
     ) -> Result<Outcome> {
         events.send(Event::Started).await;
-        let end = loop {
-            let next = tokio::select! {
-                next = stream.next() => next?,
-                _ = stop.requested() => return Ok(self.cancelled(seen)),
-            };
-            match next {
-                Next::End(end) => break end,
-                Next::Frame(frame) => {
-                    let Some(event) = seen.take(frame) else { continue };
-                    if events.is_closed() || is_heartbeat(&event) {
-                        continue;
-                    }
-                    tokio::select! {
-                        () = events.send(event) => {}
-                        _ = stop.requested() => return Ok(self.cancelled(seen)),
-                    }
-                }
-            }
+        let watch = watch(&mut stream, &mut seen, &events, &mut stop);
+        let Some(end) = watch.instrument(trace::run()).await? else {
+            return Ok(self.cancelled(seen));
         };
         seen.streamed = stream.bytes;
         drop(events);
-        self.settle(prepared, seen, end).await
+        self.settle(prepared, seen, end).instrument(trace::collect()).await
     }
 
     /// Invokes and waits for the whole answer.
     async fn attempt(&self) -> Result<Outcome> {
-        let (prepared, payload) = prepare(self).await?;
+        let (prepared, payload) = prepare(self).instrument(trace::start()).await?;
         let mut seen = Seen::new(&self.job);
         let tenant = self.tenant.clone();
-        let invoked = invoke::buffered(&self.shared, &self.function, tenant, payload).await?;
+        let invoke = invoke::buffered(&self.shared, &self.function, tenant, payload);
+        let invoked = invoke.instrument(trace::run()).await?;
         if invoked.end.error.is_none() {
             seen.answer = Some(invoked.body);
         }
-        self.settle(&prepared, seen, invoked.end).await
+        self.settle(&prepared, seen, invoked.end).instrument(trace::collect()).await
     }
 
     async fn read(&self, prepared: &Prepared, json: &Bytes) -> Result<Body> {
@@ -419,6 +413,34 @@ impl Call {
             }
             Err(why) => {
                 facts.insert("cost_unknown".into(), why.into());
+            }
+        }
+    }
+}
+
+/// Passes events on until the invocation ends; `None` when it is not to be waited for.
+async fn watch(
+    stream: &mut Stream,
+    seen: &mut Seen,
+    events: &EventSender,
+    stop: &mut Stop,
+) -> Result<Option<End>> {
+    loop {
+        let next = tokio::select! {
+            next = stream.next() => next?,
+            _ = stop.requested() => return Ok(None),
+        };
+        match next {
+            Next::End(end) => return Ok(Some(end)),
+            Next::Frame(frame) => {
+                let Some(event) = seen.take(frame) else { continue };
+                if events.is_closed() || is_heartbeat(&event) {
+                    continue;
+                }
+                tokio::select! {
+                    () = events.send(event) => {}
+                    _ = stop.requested() => return Ok(None),
+                }
             }
         }
     }

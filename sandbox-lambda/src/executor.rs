@@ -11,11 +11,12 @@ use sandbox_core::remote::Described;
 use sandbox_core::{
     Capabilities, Enforcement, Error, ErrorKind, Execution, Executor, Job, Layer, LayerState,
     LimitConcurrency, LimitKind, Network, Program, Result, Session, SessionSpec, Surroundings,
-    sessions_unsupported, unknown_runtime,
+    sessions_unsupported, trace, unknown_runtime,
 };
 
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::backoff;
 use crate::builder::{LambdaBuilder, Tenancy};
@@ -352,6 +353,18 @@ impl Executor for Direct {
     }
 
     async fn start(&self, job: Job) -> Result<Execution> {
+        let span = trace::job("lambda", &job);
+        let started = self.admit(job).instrument(span.clone()).await;
+        started.inspect_err(|error| trace::failed(&span, error))
+    }
+
+    async fn open(&self, _: SessionSpec) -> Result<Box<dyn Session>> {
+        Err(sessions_unsupported("lambda"))
+    }
+}
+
+impl Direct {
+    async fn admit(&self, job: Job) -> Result<Execution> {
         self.capabilities.check(&job)?;
         if let Program::Source { runtime, .. } = &job.program
             && !self.capabilities.runtimes.contains(runtime)
@@ -389,9 +402,5 @@ impl Executor for Direct {
             key,
         };
         call.start().await
-    }
-
-    async fn open(&self, _: SessionSpec) -> Result<Box<dyn Session>> {
-        Err(sessions_unsupported("lambda"))
     }
 }

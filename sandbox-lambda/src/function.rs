@@ -7,7 +7,7 @@ use sandbox_core::{Error, ErrorKind, Limits, Result, Size};
 
 use tokio::time::timeout;
 
-use crate::service;
+use crate::{service, trace};
 
 /// Memory of a function that is not the job's.
 const RESERVED: u64 = 64 << 20;
@@ -79,7 +79,10 @@ impl FunctionSpec {
 
     /// Asks Lambda.
     pub(crate) async fn look_up(client: &aws_sdk_lambda::Client, name: &str) -> Result<Self> {
+        let region = client.config().region().map_or("", AsRef::as_ref);
+        let span = trace::lambda("GetFunctionConfiguration", region, name);
         let found = client.get_function_configuration().function_name(name).send();
+        let found = trace::call(span, found);
         let found = timeout(LOOK_UP, found).await.map_err(|_| {
             let message = format!("{name}: no answer within {LOOK_UP:?}");
             Error::new(ErrorKind::Lost, "look up function", message).with_retryable(true)

@@ -18,6 +18,7 @@ use crate::executor::Shared;
 use crate::function::FunctionSpec;
 use crate::platform::FunctionError;
 use crate::service;
+use crate::trace;
 
 /// Beyond the function's timeout: its init, and the way there and back.
 const SLACK: Duration = Duration::from_secs(30);
@@ -66,6 +67,7 @@ pub(crate) async fn buffered(
         .set_tenant_id(tenant)
         .payload(Blob::new(payload))
         .send();
+    let sent = trace::call(trace::lambda("Invoke", &shared.region, &function.name), sent);
     let answered =
         timeout(function.timeout + SLACK, sent).await.map_err(|_| no_answer(function))?;
     let output = answered.map_err(|error| service::describe("invoke", &function.name, error))?;
@@ -116,6 +118,8 @@ impl Stream {
             .set_tenant_id(tenant)
             .payload(Blob::new(payload))
             .send();
+        let span = trace::lambda("InvokeWithResponseStream", &shared.region, &function.name);
+        let sent = trace::call(span, sent);
         let output = timeout_at(deadline, sent).await.map_err(|_| no_answer(function))?;
         let output = output.map_err(|error| service::describe("invoke", &function.name, error))?;
         let name = function.name.clone();

@@ -58,6 +58,7 @@ mod request;
 mod service;
 mod stage;
 mod store;
+mod trace;
 
 pub use builder::{LambdaBuilder, Tenancy};
 pub use executor::LambdaExecutor;

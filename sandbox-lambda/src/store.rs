@@ -12,8 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sandbox_core::{Content, Error, ErrorKind, Result};
 use tokio::time::timeout;
+use tracing::Span;
 
 use crate::service::causes;
+use crate::trace;
 
 /// One bucket and a prefix in it.
 #[derive(Clone, Debug)]
@@ -62,6 +64,10 @@ impl Store {
         format!("{}results/{digest}", self.prefix)
     }
 
+    fn span(&self, method: &'static str, key: &str) -> Span {
+        trace::s3(method, &self.bucket, key)
+    }
+
     fn failed<E>(&self, operation: &'static str, key: &str, error: SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -98,6 +104,7 @@ impl Store {
     /// Whether an object of that size is there.
     pub(crate) async fn has(&self, key: &str, size: u64) -> Result<bool> {
         let head = self.client.head_object().bucket(&self.bucket).key(key).send();
+        let head = trace::call(self.span("HeadObject", key), head);
         match self.in_time("look for object", key, head).await? {
             Ok(found) => {
                 Ok(found.content_length().and_then(|n| u64::try_from(n).ok()) == Some(size))
@@ -134,6 +141,7 @@ impl Store {
         };
         let put = self.client.put_object().bucket(&self.bucket).key(key).body(body);
         let put = put.checksum_sha256(STANDARD.encode(sha256)).send();
+        let put = trace::call(self.span("PutObject", key), put);
         // A slow line is no failure, one that has stopped is.
         let most = QUICK + Duration::from_secs(size / SLOWEST);
         let sent = timeout(most, put).await.map_err(|_| {
@@ -147,6 +155,7 @@ impl Store {
     pub(crate) async fn put_first(&self, key: &str, body: Bytes) -> Result<Written> {
         let put = self.client.put_object().bucket(&self.bucket).key(key).if_none_match("*");
         let put = put.body(ByteStream::from(body)).send();
+        let put = trace::call(self.span("PutObject", key), put);
         match self.in_time("store result", key, put).await? {
             Ok(_) => Ok(Written::First),
             Err(error) => {
@@ -162,6 +171,7 @@ impl Store {
     /// Reads an object of at most `most` bytes; `None` when there is none.
     pub(crate) async fn get(&self, key: &str, most: u64) -> Result<Option<Bytes>> {
         let get = self.client.get_object().bucket(&self.bucket).key(key).send();
+        let get = trace::call(self.span("GetObject", key), get);
         let found = match self.in_time("read object", key, get).await? {
             Ok(found) => found,
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => {

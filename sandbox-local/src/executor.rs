@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use sandbox_core::{
     Capabilities, Error, ErrorKind, Execution, Executor, Job, Layer, LimitKind, Network, Program,
-    Result, Runtime, Session, SessionSpec, sessions_unsupported, unknown_runtime,
+    Result, Runtime, Session, SessionSpec, sessions_unsupported, trace, unknown_runtime,
 };
+use tracing::Instrument as _;
 
 use crate::cgroup::{self, Parent};
 use crate::exclusive::Exclusive;
@@ -347,6 +348,18 @@ impl Executor for LocalExecutor {
     }
 
     async fn start(&self, job: Job) -> Result<Execution> {
+        let span = trace::job("local", &job);
+        let started = self.admit(job).instrument(span.clone()).await;
+        started.inspect_err(|error| trace::failed(&span, error))
+    }
+
+    async fn open(&self, _: SessionSpec) -> Result<Box<dyn Session>> {
+        Err(sessions_unsupported("local"))
+    }
+}
+
+impl LocalExecutor {
+    async fn admit(&self, job: Job) -> Result<Execution> {
         self.capabilities.check(&job)?;
         let interpreter = self.shared.interpreter(&job)?.cloned();
         let mut required: Vec<_> = job.required_layers(DEFAULT_REQUIRED).collect();
@@ -361,9 +374,5 @@ impl Executor for LocalExecutor {
         }
         self.shared.report.check(required)?;
         run::start(Arc::clone(&self.shared), job, interpreter).await
-    }
-
-    async fn open(&self, _: SessionSpec) -> Result<Box<dyn Session>> {
-        Err(sessions_unsupported("local"))
     }
 }

@@ -8,9 +8,11 @@ use nix::errno::Errno;
 use sandbox_core::{
     Capture, Content, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer,
     LayerState, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
+    trace,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
 
 use crate::channel::{Control, Message, SetupFailure};
 use crate::collect::{Collection, collect, is_empty};
@@ -43,12 +45,25 @@ struct Sandbox {
     init: Option<OwnedFd>,
 }
 
-/// Starts a job; returns when its program is executed.
+/// Starts a job; returns when its program is executed. The current span is the job's.
 pub(crate) async fn start(
     shared: Arc<Shared>,
     job: Job,
     interpreter: Option<Interpreter>,
 ) -> Result<Execution> {
+    let prepared = prepare(shared, job, interpreter).instrument(trace::start()).await;
+    let (running, streams, stdin) = prepared?;
+    let (execution, driver) = Execution::channel();
+    tokio::spawn(running.drive(driver, streams, stdin).in_current_span());
+    Ok(execution)
+}
+
+/// Builds the sandbox and executes the program in it.
+async fn prepare(
+    shared: Arc<Shared>,
+    job: Job,
+    interpreter: Option<Interpreter>,
+) -> Result<(Running, Streams, Option<Input>)> {
     let since = Instant::now();
     let number = Shared::next_job();
     let turn = match &shared.exclusive {
@@ -128,11 +143,9 @@ pub(crate) async fn start(
     let (sandbox, stamps) = setup.bring_up(control, process, sources, owner, folder).await?;
     let startup = since.elapsed();
 
-    let (execution, driver) = Execution::channel();
     let running =
         Running { shared: Arc::clone(&shared), job, sandbox, stamps, enforcement, startup, turn };
-    tokio::spawn(running.drive(driver, streams, stdin));
-    Ok(execution)
+    Ok((running, streams, stdin))
 }
 
 /// A job that is being set up.
@@ -307,28 +320,35 @@ impl Running {
             dead_tx.send_replace(true);
             report
         };
-        let (report, (), ()) = tokio::join!(
-            supervise,
-            pump::drain(
-                streams.stdout,
-                Stream::Stdout,
-                &mut stdout,
-                events.clone(),
-                &over[0],
-                dead.clone()
-            ),
-            pump::drain(streams.stderr, Stream::Stderr, &mut stderr, events, &over[1], dead),
-        );
+        let ended = async {
+            tokio::join!(
+                supervise,
+                pump::drain(
+                    streams.stdout,
+                    Stream::Stdout,
+                    &mut stdout,
+                    events.clone(),
+                    &over[0],
+                    dead.clone()
+                ),
+                pump::drain(streams.stderr, Stream::Stderr, &mut stderr, events, &over[1], dead),
+            )
+        };
+        let (report, (), ()) = ended.instrument(trace::run()).await;
         if let Some(feeder) = feeder {
             feeder.abort();
         }
         let result = match report {
-            Ok((report, over)) => self.outcome(report, over, stdout, stderr).await,
+            Ok((report, over)) => {
+                let outcome = self.outcome(report, over, stdout, stderr);
+                outcome.instrument(trace::collect()).await
+            }
             Err(error) => {
                 let _ = self.shared.sweep().await;
                 Err(error)
             }
         };
+        trace::ended(&Span::current(), &result);
         finish.finish(result);
     }
 
