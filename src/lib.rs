@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+/// The guide's code is compiled.
+#[cfg(all(doctest, feature = "tool"))]
+#[doc = include_str!("../docs/agents.md")]
+struct Guide;
+
 mod backend;
 #[cfg(feature = "tool")]
 mod tool;

@@ -123,10 +123,10 @@ async fn the_program_does_not_notice() {
 /// Its files are the job's: hostile ones are displays that say what they are, or nothing.
 #[tokio::test]
 async fn hostile_displays_are_bytes() {
-    let code = "import os, shutil\nshutil.rmtree('.displays')\nos.symlink('/etc', '.displays')";
+    let code = "import matplotlib, os, shutil\nshutil.rmtree('.displays')\nos.symlink('/etc', '.displays')";
     let outcome = run(Job::python(code)).await;
     assert!(outcome.is_success() && outcome.displays.is_empty(), "{outcome:?}");
-    let code = "import os\nos.symlink('/etc/passwd', '.displays/a.png')\n\
+    let code = "import os\nos.mkdir('.displays')\nos.symlink('/etc/passwd', '.displays/a.png')\n\
                 os.mkfifo('.displays/b.png')\nopen('.displays/c.png', 'w').write('<script>')\n\
                 os.truncate(os.open('.displays/d.png', os.O_CREAT | os.O_RDWR), 20 << 20)";
     let outcome = run(Job::python(code)).await;

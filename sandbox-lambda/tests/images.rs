@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandbox_core::conformance::cases;
-use sandbox_core::{Executor as _, ExecutorExt as _, Job, JobBuilder, Outcome, Size, Verdict};
+use sandbox_core::{
+    Displays, Executor as _, ExecutorExt as _, Job, JobBuilder, Outcome, Size, Verdict,
+};
 use sandbox_emulator::Function;
 use sandbox_lambda::LambdaExecutor;
 use support::Cloud;
@@ -24,7 +26,7 @@ struct Image {
     name: &'static str,
     root: PathBuf,
     cloud: Arc<Cloud>,
-    executor: LambdaExecutor,
+    executor: Arc<LambdaExecutor>,
     runtime: Arc<Runtime>,
 }
 
@@ -46,7 +48,7 @@ fn main() {
             name,
             root: images.join(name),
             cloud: Arc::clone(&cloud),
-            executor: runtime.block_on(cloud.executor(name)),
+            executor: Arc::new(runtime.block_on(cloud.executor(name))),
             runtime: Arc::clone(&runtime),
         });
         for case in cases() {
@@ -60,10 +62,15 @@ fn main() {
         let own: &[(&str, Test)] = match name {
             "python" => &[
                 ("draws_a_plot", python_plot),
+                ("shows_what_is_not_saved", python_display),
                 ("imports_in_silence", imports),
                 ("runs_what_models_write", programs),
             ],
-            "r" => &[("draws_a_plot", r_plot), ("has_its_packages", r_packages)],
+            "r" => &[
+                ("draws_a_plot", r_plot),
+                ("shows_what_is_not_saved", r_display),
+                ("has_its_packages", r_packages),
+            ],
             _ => &[("runs_what_models_write", programs)],
         };
         let all: &[(&str, Test)] = &[
@@ -135,6 +142,30 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
             path => vec![path],
         })
         .collect()
+}
+
+/// Draws what nobody saves; the wrapper works where the workspace is somewhere else, too.
+fn display(image: &Image, job: JobBuilder) -> Check {
+    let job = job.timeout(Duration::from_secs(50)).memory(Size::gib(1));
+    let job = job.limit(|limits| limits.cpu = Duration::from_secs(50)).build()?;
+    let plain = image.runtime.block_on(image.executor.run(job.clone()))?;
+    ensure(plain.displays.is_empty(), || "shown without the wrapper".into())?;
+    let shown = Displays::new(Arc::clone(&image.executor));
+    let outcome = image.runtime.block_on(shown.run(job))?;
+    let [one] = &outcome.displays[..] else {
+        return Err(format!("{:?} {}", outcome.displays, outcome.stderr.text()).into());
+    };
+    ensure(one.data.starts_with(b"\x89PNG") && one.data.len() > 5000, || "no PNG".into())?;
+    ensure(outcome.artifacts.is_empty(), || format!("{:?}", outcome.artifacts))
+}
+
+fn python_display(image: &Image) -> Check {
+    display(image, Job::python("import seaborn as sns\nsns.lineplot(x=[1, 2, 3], y=[2, 1, 3])"))
+}
+
+fn r_display(image: &Image) -> Check {
+    let code = "library(ggplot2)\nggplot(data.frame(x = 1:3), aes(x, x)) + geom_point()";
+    display(image, Job::r(code))
 }
 
 fn python_plot(image: &Image) -> Check {

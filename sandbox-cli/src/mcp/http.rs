@@ -54,7 +54,7 @@ pub(crate) async fn serve(
         StreamableHttpService::new(factory(tools, stop.clone()), Arc::new(sessions), config);
     let mut router = Router::new().nest_service("/mcp", service);
     if let Some(token) = token {
-        let expected = digest(&format!("Bearer {token}"));
+        let expected = digest(format!("Bearer {token}"));
         router =
             router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)));
     }

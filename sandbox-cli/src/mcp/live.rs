@@ -1,20 +1,78 @@
 //! A program's output on its way to a client while the program runs.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::{Peer, RoleServer};
-use sandbox::{Event, printable};
+use sandbox::{Call, Event, printable};
+use tokio::time::{Instant, sleep};
 
 /// Bytes that wait for a client that is slow. More is left out, so that no client can stop a
 /// program, and no program can fill this process.
 const MOST_WAITING: usize = 64 * 1024;
 /// Pieces that come faster go together.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a notification may keep a result back. To a client that has closed its output none can
+/// be sent, and it still waits for the result.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Follows a call to its end, or cancels it; returns whether it was cancelled.
+pub(crate) async fn follow(
+    call: &mut Call,
+    progress: Option<Progress>,
+    cancelled: impl Future<Output = ()>,
+) -> bool {
+    let mut cancelled = pin!(cancelled);
+    let mut is_cancelled = false;
+    let mut running = true;
+    let mut live = Live::default();
+    let mut step = 0.0;
+    let mut sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
+    let mut pause = pin!(sleep(Duration::ZERO));
+    // Begins when the program has ended: what is left to say is in the result, too.
+    let mut patience = pin!(sleep(PATIENCE));
+    while running || (!is_cancelled && (sending.is_some() || !live.is_empty())) {
+        let waiting = sending.is_none() && !live.is_empty();
+        if let Some(progress) = &progress
+            && waiting
+            && (pause.is_elapsed() || !running)
+        {
+            step += 1.0;
+            sending = Some(Box::pin(progress.clone().send(step, live.take())));
+        }
+        tokio::select! {
+            event = call.next_event(), if running => match event {
+                Some(event) if progress.is_some() => live.push(&event),
+                Some(_) => {}
+                None => {
+                    running = false;
+                    patience.as_mut().reset(Instant::now() + PATIENCE);
+                }
+            },
+            () = async {
+                match &mut sending {
+                    Some(sending) => sending.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                sending = None;
+                pause.as_mut().reset(Instant::now() + PAUSE);
+            }
+            () = &mut pause, if waiting && sending.is_none() => {}
+            () = &mut cancelled, if !is_cancelled => {
+                is_cancelled = true;
+                call.cancel_handle().cancel();
+            }
+            () = &mut patience, if !running => break,
+        }
+    }
+    is_cancelled
+}
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+struct Live {
     text: String,
     left_out: usize,
     /// The beginning of a character of each stream.
@@ -22,7 +80,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn push(&mut self, event: &Event) {
+    fn push(&mut self, event: &Event) {
         let (stream, bytes) = match event {
             Event::Stdout(bytes) => (0, bytes),
             Event::Stderr(bytes) => (1, bytes),
@@ -36,12 +94,12 @@ impl Live {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.text.is_empty() && self.left_out == 0
     }
 
     /// What is sent next.
-    pub(crate) fn take(&mut self) -> String {
+    fn take(&mut self) -> String {
         let mut text = std::mem::take(&mut self.text);
         if self.left_out > 0 {
             text.push_str(&format!("\n[... {} bytes are not shown live ...]\n", self.left_out));
@@ -78,10 +136,9 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Sends a piece as the step of that number. A client that is gone is noticed elsewhere.
-    pub(crate) async fn send(self, step: f64, text: String) {
+    async fn send(self, step: f64, text: String) {
         let progress = ProgressNotificationParam::new(self.token, step).with_message(text);
         let _ = self.peer.notify_progress(progress).await;
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

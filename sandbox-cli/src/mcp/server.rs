@@ -1,9 +1,7 @@
 //! What clients can ask for.
 
 use std::borrow::Cow;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,17 +19,14 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use sandbox::{CodeTool, KeptFile, Part, Reply};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Place;
-use super::live::{Live, Progress};
+use super::live::{self, PATIENCE, Progress};
 
 /// Files are resources under this.
 const FILES: &str = "sandbox://files/";
-/// How long a notification may keep a result back. To a client that has closed its output none
-/// can be sent, and it still waits for the result.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// What a path keeps as it is in a URI.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
@@ -98,54 +93,13 @@ impl Server {
         };
         let token = context.meta.get_progress_token();
         let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
-        let mut live = Live::default();
-        let mut step = 0.0;
-        let mut sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
-        let mut cancelled = pin!(async {
+        let cancelled = async {
             tokio::select! {
                 () = context.ct.cancelled() => {}
                 () = self.gone.cancelled() => {}
             }
-        });
-        let mut is_cancelled = false;
-        let mut running = true;
-        // What is left to say live when the program has ended is in the result, too.
-        let mut patience = pin!(tokio::time::sleep(PATIENCE));
-        while running || sending.is_some() || !live.is_empty() {
-            if let Some(progress) = &progress
-                && sending.is_none()
-                && !live.is_empty()
-            {
-                step += 1.0;
-                sending = Some(Box::pin(progress.clone().send(step, live.take())));
-            }
-            let idle = std::future::pending();
-            tokio::select! {
-                event = call.next_event(), if running => match event {
-                    Some(event) if progress.is_some() => live.push(&event),
-                    Some(_) => {}
-                    None => {
-                        running = false;
-                        patience.as_mut().reset(Instant::now() + PATIENCE);
-                    }
-                },
-                () = &mut patience, if !running => break,
-                () = async {
-                    match &mut sending {
-                        Some(sending) => sending.await,
-                        None => idle.await,
-                    }
-                } => sending = None,
-                () = &mut cancelled, if !is_cancelled => {
-                    is_cancelled = true;
-                    call.cancel_handle().cancel();
-                }
-            }
-            if is_cancelled && !running {
-                // Nobody waits for the rest.
-                break;
-            }
-        }
+        };
+        let is_cancelled = live::follow(&mut call, progress, cancelled).await;
         let reply = call.finish().await;
         let files = self.tool.files();
         let changed = reply.outcome.iter().flat_map(|outcome| &outcome.artifacts);

@@ -2,7 +2,10 @@
 
 import os
 import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+
+# What importlib is made of. The package itself takes longer to import than all of this.
+from _frozen_importlib import module_from_spec
+from _frozen_importlib_external import PathFinder, spec_from_file_location
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -21,17 +24,16 @@ class Finder:
 
             def exec_module(module):
                 execute(module)
-                load("_displays", os.path.join(FOLDER, "displays.py")).install(module, FOLDER)
+                place = os.path.join(FOLDER, "displays.py")
+                load(spec_from_file_location("_displays", place)).install(module, FOLDER)
 
             spec.loader.exec_module = exec_module
         return spec
 
 
-def load(name, path):
-    from importlib.util import module_from_spec
-
-    module = module_from_spec(ModuleSpec(name, SourceFileLoader(name, path), origin=path))
-    module.__spec__.loader.exec_module(module)
+def load(spec):
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -43,4 +45,4 @@ if others:
 sys.meta_path.insert(0, Finder)
 hidden = PathFinder.find_spec("sitecustomize")
 if hidden is not None and hidden.origin:
-    load("sitecustomize", hidden.origin)
+    sys.modules["sitecustomize"] = load(hidden)
