@@ -4,6 +4,9 @@
 //! (and without a network); both must print the same. `docs/compatibility.md` lists what differs
 //! by design.
 
+#[path = "support/venv.rs"]
+mod venv;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,10 +18,7 @@ use sandbox::{ExecutorExt as _, Job, LocalExecutor, Runtime, Size};
 
 fn main() {
     let args = Arguments::from_args();
-    let venv = std::env::var_os("SANDBOX_TEST_VENV")
-        .map(PathBuf::from)
-        .expect("SANDBOX_TEST_VENV names no virtual environment; run: source scripts/test-tools");
-    let python = venv.join("bin/python3");
+    let python = venv::python();
     let runtime = Arc::new(tokio::runtime::Runtime::new().expect("runtime"));
     let builder = LocalExecutor::builder().runtime(Runtime::python().with_interpreter(&python));
     let executor = Arc::new(runtime.block_on(builder.build()).expect("executor"));

@@ -2,18 +2,15 @@
 //!
 //! `scripts/test` installs what these need, and says where the virtual environment is.
 
-use std::path::PathBuf;
+#[path = "support/venv.rs"]
+mod venv;
 
 use sandbox::{
     Artifact, Displays, ExecutorExt as _, Job, JobBuilder, LocalExecutor, Outcome, Runtime, Size,
 };
 
 async fn run(job: JobBuilder) -> Outcome {
-    let venv = std::env::var_os("SANDBOX_TEST_VENV").map(PathBuf::from).expect(
-        "SANDBOX_TEST_VENV names no virtual environment with numpy, pandas and matplotlib; run \
-         scripts/test, which makes one",
-    );
-    let python = Runtime::python().with_interpreter(venv.join("bin/python3"));
+    let python = Runtime::python().with_interpreter(venv::python());
     let executor = LocalExecutor::builder().runtime(python).build().await.expect("executor");
     let job = job.memory(Size::gib(1)).build().expect("job");
     // The control: without the wrapper nothing is shown.

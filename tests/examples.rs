@@ -2,7 +2,10 @@
 //!
 //! `scripts/test` installs Chromium and a virtual environment with matplotlib.
 
-use std::path::{Path, PathBuf};
+#[path = "support/venv.rs"]
+mod venv;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -12,13 +15,6 @@ fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("this test");
     let folder = test.parent().and_then(Path::parent).expect("target");
     Command::new(folder.join("examples").join(name))
-}
-
-fn venv() -> PathBuf {
-    std::env::var_os("SANDBOX_TEST_VENV").map(PathBuf::from).expect(
-        "SANDBOX_TEST_VENV names no virtual environment with matplotlib; run scripts/test, which \
-         makes one",
-    )
 }
 
 fn text(output: &Output) -> String {
@@ -77,7 +73,7 @@ plt.show()
     let output = example("plots")
         .arg("hostile.py")
         .current_dir(folder.path())
-        .env("PYTHON", venv().join("bin/python3"))
+        .env("PYTHON", venv::python())
         .output()
         .expect("the example; run cargo test");
     assert!(output.status.success(), "{}", text(&output));
@@ -106,11 +102,8 @@ plt.show()
     browse(&folder, &page, &[&screenshot, "--window-size=800,1600"]);
     let count = "import sys\nfrom PIL import Image\nimage = Image.open(sys.argv[1]).convert('RGB')\n\
                  print(sum(1 for pixel in image.getdata() if pixel == (255, 0, 0)))";
-    let output = Command::new(venv().join("bin/python3"))
-        .args(["-c", count])
-        .arg(picture)
-        .output()
-        .expect("python");
+    let output =
+        Command::new(venv::python()).args(["-c", count]).arg(picture).output().expect("python");
     let pixels: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
     assert!(pixels > 50_000, "{pixels} red pixels");
 }
@@ -120,7 +113,7 @@ fn plots_of_both_languages_are_on_one_page() {
     let folder = tempfile::tempdir().expect("tempdir");
     let output = example("plots")
         .current_dir(folder.path())
-        .env("PYTHON", venv().join("bin/python3"))
+        .env("PYTHON", venv::python())
         .output()
         .expect("the example; run cargo test");
     assert!(output.status.success(), "{}", text(&output));

@@ -2,7 +2,9 @@
 //!
 //! `scripts/test` installs what these need, and says where the virtual environment is.
 
-use std::path::PathBuf;
+#[path = "support/venv.rs"]
+mod venv;
+
 use std::time::Duration;
 
 use sandbox::{
@@ -12,11 +14,7 @@ use sandbox::{
 use serde_json::{Value, json};
 
 async fn executor() -> LocalExecutor {
-    let venv = std::env::var_os("SANDBOX_TEST_VENV").map(PathBuf::from).expect(
-        "SANDBOX_TEST_VENV names no virtual environment with numpy, pandas and matplotlib; run \
-         scripts/test, which makes one",
-    );
-    let python = Runtime::python().with_interpreter(venv.join("bin/python3"));
+    let python = Runtime::python().with_interpreter(venv::python());
     LocalExecutor::builder().runtime(python).build().await.expect("executor")
 }
 

@@ -7,37 +7,39 @@ use tracing::{Instrument as _, Span, info_span};
 
 /// A call to Lambda, which is about a function.
 pub(crate) fn lambda(method: &'static str, region: &str, function: &str) -> Span {
-    info_span!(
-        "aws.call",
-        otel.name = format!("Lambda.{method}"),
-        otel.kind = "client",
-        otel.status_code = Empty,
-        "error.type" = Empty,
-        rpc.system = "aws-api",
-        rpc.service = "Lambda",
-        rpc.method = method,
-        cloud.region = region,
-        aws.request_id = Empty,
-        faas.invoked_name = function,
-        faas.invoked_provider = "aws",
-        faas.invoked_region = region,
-    )
+    let span = span("Lambda", method);
+    span.record("cloud.region", region);
+    span.record("faas.invoked_region", region);
+    span.record("faas.invoked_provider", "aws");
+    span.record("faas.invoked_name", function);
+    span
 }
 
 /// A call to S3, which is about an object.
 pub(crate) fn s3(method: &'static str, bucket: &str, key: &str) -> Span {
+    let span = span("S3", method);
+    span.record("aws.s3.bucket", bucket);
+    span.record("aws.s3.key", key);
+    span
+}
+
+fn span(service: &'static str, method: &'static str) -> Span {
     info_span!(
         "aws.call",
-        otel.name = format!("S3.{method}"),
+        otel.name = format!("{service}.{method}"),
         otel.kind = "client",
         otel.status_code = Empty,
         "error.type" = Empty,
         rpc.system = "aws-api",
-        rpc.service = "S3",
+        rpc.service = service,
         rpc.method = method,
+        cloud.region = Empty,
         aws.request_id = Empty,
-        aws.s3.bucket = bucket,
-        aws.s3.key = key,
+        aws.s3.bucket = Empty,
+        aws.s3.key = Empty,
+        faas.invoked_name = Empty,
+        faas.invoked_provider = Empty,
+        faas.invoked_region = Empty,
     )
 }
 

@@ -64,8 +64,10 @@ async fn main() -> Result<()> {
     Err(format!("no answer after {MOST_TURNS} turns").into())
 }
 
-/// The question, and the files that it is about.
-fn arguments() -> Result<(String, Vec<(String, Vec<u8>)>)> {
+/// A file that the question is about.
+type File = (String, Vec<u8>);
+
+fn arguments() -> Result<(String, Vec<File>)> {
     let (mut words, mut files) = (Vec::new(), Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
