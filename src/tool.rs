@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sandbox_core::{
-    Cancel, Displays, Event, Execution, Executor, Job, JobBuilder, JobSpec, RelPath, Result, Size,
+    Cancel, Displays, Error, ErrorKind, Event, Execution, Executor, Job, JobBuilder, JobSpec,
+    RelPath, Result, Size,
 };
 
 use tracing::field::Empty;
@@ -29,8 +30,7 @@ pub use files::KeptFile;
 pub use reply::{Part, Reply};
 
 use arguments::Rules;
-use files::Files;
-use images::Room;
+use files::{Files, Left, Staged};
 
 /// A tool that a model calls with a program, and that answers with what a model can act on.
 ///
@@ -63,9 +63,13 @@ struct Shared {
     /// A job of the template's, for what it may use.
     example: Job,
     text: usize,
-    images: Room,
+    images: images::Room,
     files: Mutex<Files>,
 }
+
+/// The range of a job's times.
+const MINIMUM: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Template = Arc<dyn Fn(JobBuilder) -> JobBuilder + Send + Sync>;
 
@@ -97,8 +101,8 @@ impl CodeToolBuilder {
         self
     }
 
-    /// The longest time that the model may ask for. Default: twice the wall-clock limit of
-    /// [`job`](Self::job).
+    /// The longest time that the model may ask for, up to 24 h; its processor time grows with it.
+    /// Default: twice the wall-clock limit of [`job`](Self::job).
     pub fn longest(mut self, longest: Duration) -> Self {
         self.longest = Some(longest);
         self
@@ -137,7 +141,8 @@ impl CodeToolBuilder {
         self
     }
 
-    /// How many bytes of files are kept from call to call, in memory. Default 64 MiB; 0 keeps
+    /// How many bytes of files are kept from call to call, in memory. Default 64 MiB, and at most
+    /// what the limits of [`job`](Self::job) let a call collect and half of its workspace; 0 keeps
     /// none.
     pub fn keep_files(mut self, room: Size) -> Self {
         self.room = room;
@@ -166,13 +171,29 @@ impl CodeToolBuilder {
             return Err(sandbox_core::unknown_runtime(unknown, known()));
         }
         definition::check_name(&self.name)?;
-        let mut files = Files::new(if capabilities.files { self.room } else { Size::b(0) });
+        let language = languages.first().cloned().unwrap_or_default();
+        let example = (self.job)(Job::source(language, "-")).build()?;
+        let limits = &example.limits;
+        let wrong =
+            |field: &'static str, what: String| Err(Error::new(ErrorKind::InvalidJob, field, what));
+        if !example.files.is_empty() {
+            return wrong("files", "give a tool its files with file(), not with job()".into());
+        }
+        let longest = self.longest.unwrap_or((limits.wall * 2).min(LONGEST)).max(MINIMUM);
+        if longest < limits.wall || longest > LONGEST {
+            let what = format!("{longest:?} is not between the usual {:?} and 24 h", limits.wall);
+            return wrong("longest", what);
+        }
+        // What is kept is placed into each workspace, and there must be room for more.
+        let room = self.room.min(limits.artifacts).min(Size::b(limits.workspace.as_u64() / 2));
+        let room = files::Room {
+            bytes: if capabilities.files { room.as_u64() } else { 0 },
+            files: (limits.artifact_files as usize).min(limits.files as usize / 2),
+        };
+        let mut files = Files::new(room);
         for (path, content) in self.files {
             files.add(RelPath::new(path)?, content)?;
         }
-        let language = languages.first().cloned().unwrap_or_default();
-        let example = (self.job)(Job::source(language, "-")).build()?;
-        let longest = self.longest.unwrap_or(example.limits.wall * 2);
         let text = usize::try_from(self.text.as_u64()).unwrap_or(usize::MAX).max(1024);
         Ok(CodeTool(Arc::new(Shared {
             executor: Displays::new(self.executor),
@@ -181,7 +202,7 @@ impl CodeToolBuilder {
             job: self.job,
             example,
             text,
-            images: Room { images: self.images, bytes: self.image_bytes.as_u64() },
+            images: images::Room { images: self.images, bytes: self.image_bytes.as_u64() },
             files: Mutex::new(files),
         })))
     }
@@ -262,18 +283,31 @@ impl CodeTool {
         let started = async {
             let mut job = (self.0.job)(Job::source(asked.language, asked.code));
             if let Some(timeout) = asked.timeout {
-                job = job.limit(|limits| (limits.wall, limits.cpu) = (timeout, timeout));
+                // Of the processors it has as much more as of time.
+                job = job.limit(|limits| {
+                    let share = timeout.as_secs_f64() / limits.wall.as_secs_f64();
+                    let cpu = Duration::try_from_secs_f64(limits.cpu.as_secs_f64() * share);
+                    limits.cpu = cpu.unwrap_or(LONGEST).clamp(MINIMUM, LONGEST);
+                    limits.wall = timeout;
+                });
             }
-            for (path, content) in self.locked().contents() {
+            let (contents, staged) = {
+                let files = self.locked();
+                (files.contents(), files.staged())
+            };
+            for (path, content) in contents {
                 job = job.file(path, content);
+            }
+            if !staged.is_empty() && self.0.example.artifacts.is_empty() {
+                job = job.artifact(files::ALL);
             }
             let job = job.build()?;
             let spec = JobSpec::clone(&job);
-            Ok((self.0.executor.start(job).await?, spec))
+            Ok((self.0.executor.start(job).await?, spec, staged))
         };
         match started.await {
-            Ok((execution, spec)) => {
-                Ok(Call { tool: self.clone(), spec, execution, span: span.clone() })
+            Ok((execution, spec, staged)) => {
+                Ok(Call { tool: self.clone(), spec, staged, execution, span: span.clone() })
             }
             Err(error) => Err(Box::new(report::not_run(error))),
         }
@@ -293,7 +327,12 @@ impl CodeTool {
     /// fits, from the byte `offset` on.
     pub fn show_file(&self, path: &str, offset: u64) -> Reply {
         let found = self.locked().get(path);
-        show::file(path, found, offset, &self.files(), self.0.text)
+        show::file(path, found, offset, &self.files(), self.0.text, self.0.images.bytes)
+    }
+
+    /// Removes a file, so that the next call does not find it; says whether it was there.
+    pub fn remove_file(&self, path: &str) -> bool {
+        self.locked().remove(path)
     }
 
     /// Adds a file, or replaces one, for the next call to find.
@@ -317,6 +356,7 @@ impl CodeTool {
 pub struct Call {
     tool: CodeTool,
     spec: JobSpec,
+    staged: Staged,
     execution: Execution,
     span: Span,
 }
@@ -352,10 +392,10 @@ impl Call {
             Err(error) => return report::not_run(error),
         };
         let room = self.tool.locked().room();
-        let found = files::read(&outcome.artifacts, room).await;
-        let taken = self.tool.locked().take(found);
+        let left = Left::read(&outcome, &self.spec, room).await;
+        let taken = self.tool.locked().take(left, &self.staged);
         let tool = &self.tool.0;
-        let images = images::choose(&outcome, &taken.kept, tool.images);
+        let images = images::choose(&outcome, &taken.changed, tool.images);
         let limits = &self.spec.limits;
         let report = report::Report {
             outcome: &outcome,
@@ -368,7 +408,8 @@ impl Call {
         };
         let mut content: Vec<_> = report.parts().into_iter().map(Part::Text).collect();
         content.extend(images.shown.into_iter().map(Part::from));
-        Reply::new(content, outcome)
+        let changed = taken.kept().map(KeptFile::from).collect();
+        Reply::new(content, outcome, changed)
     }
 }
 

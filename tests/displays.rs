@@ -50,7 +50,21 @@ async fn python_shows_what_is_not_saved() {
         ("fig, ax = plt.subplots()\nax.bar([1], [2])\nfig.show()", 1, &[]),
         ("import matplotlib\nmatplotlib.use('Agg')\nplt.hist([1, 2])\nplt.show()", 1, &[]),
         ("import pandas\npandas.Series([1, 2]).plot()", 1, &[]),
-        ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())", 0, &[]),
+        // Saved where it is not seen, and in a form that is no picture.
+        ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())", 1, &[]),
+        ("plt.plot([1])\nplt.savefig('/tmp/a.png')", 1, &[]),
+        ("plt.plot([1])\nplt.savefig('a.pdf')\nplt.show()", 1, &["a.pdf"]),
+        ("plt.plot([1])\nplt.gcf().savefig('a', format='jpg')", 0, &["a"]),
+        // Steps of an animation.
+        ("for n in range(5):\n    plt.plot([n])\n    plt.pause(.01)", 1, &[]),
+        (
+            "import multiprocessing as m\ndef f(n):\n    plt.plot([n])\n    plt.show()\n\
+          p = [m.get_context('fork').Process(target=f, args=(n,)) for n in range(3)]\n\
+          [x.start() for x in p]\n[x.join() for x in p]",
+            3,
+            &[],
+        ),
+        ("import shutil\nshutil.rmtree('.displays')\nplt.plot([1])\nplt.show()", 1, &[]),
         ("plt.figure()", 0, &[]),
         ("import os\nos.chdir('/tmp')\nplt.plot([1])\nplt.show()", 1, &[]),
         ("import os\nplt.plot([1])\nplt.show()\nos._exit(0)", 1, &[]),
@@ -60,6 +74,10 @@ async fn python_shows_what_is_not_saved() {
     }
     let outcome =
         check(Job::python("from matplotlib.pyplot import *\nplot([1])\nshow()"), 1, &[]).await;
+    assert_eq!(outcome.stderr.text(), "");
+    let tidy = "import shutil\nshutil.rmtree('.displays')\nimport importlib.util as u\n\
+                u.find_spec('matplotlib.pyplot')\nimport matplotlib.pyplot as plt\nplt.plot([1])";
+    let outcome = check(Job::python(tidy), 1, &[]).await;
     assert_eq!(outcome.stderr.text(), "");
     let saved =
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
@@ -75,6 +93,8 @@ async fn r_shows_what_is_not_saved() {
         ("plot(1:3); hist(c(1, 2)); invisible(dev.off()); barplot(1:2)", 3, &[]),
         ("library(ggplot2)\nggplot(data.frame(x = 1:3), aes(x, x)) + geom_point()", 1, &[]),
         ("dev.new(width = 4, height = 3); plot(1)", 1, &[]),
+        ("dev.new(width = 800, height = 600, unit = 'px'); plot(1)", 1, &[]),
+        ("unlink('.displays', recursive = TRUE); plot(1)", 1, &[]),
         ("png('a.png'); plot(1); invisible(dev.off())", 0, &["a.png"]),
         ("par(mfrow = c(1, 2))", 0, &[]),
         ("setwd(tempdir()); plot(1)", 1, &[]),
@@ -83,6 +103,16 @@ async fn r_shows_what_is_not_saved() {
         let outcome = check(Job::r(code), shown, saved).await;
         assert_eq!(outcome.stderr.text(), "", "{code}");
     }
+}
+
+/// What makes the figures is never among them, also where patterns choose what is collected.
+#[tokio::test]
+async fn patterns_choose_among_files_and_figures_come_besides() {
+    let python = "import matplotlib.pyplot as plt\nplt.plot([1])\nopen('a.csv', 'w').write('1')\n\
+                  open('b.txt', 'w').write('1')";
+    check(Job::python(python).artifact("*.csv"), 1, &["a.csv"]).await;
+    check(Job::r("plot(1); cat('1', file = 'a.csv')").artifact("*.csv"), 1, &["a.csv"]).await;
+    check(Job::python("import numpy").artifact("*"), 0, &["main.py"]).await;
 }
 
 #[tokio::test]

@@ -116,17 +116,134 @@ async fn files_are_there_for_the_next_call_and_nothing_else_is() {
     let code = "open('big', 'w').write('x' * 70000)\nopen('data.csv', 'w').write('b')";
     let reply = call(&tool, "python", code).await;
     let facts = first(&reply);
-    assert!(facts.contains("Not kept: \"big\": the files that are kept have 64.0 KiB"), "{facts}");
+    assert!(
+        facts.contains("Not kept: \"big\": the files that are kept have at most 64.0 KiB"),
+        "{facts}"
+    );
     assert_eq!(tool.read_file("data.csv").expect("file").as_ref(), b"b");
     tool.add_file("more.txt", "m").expect("room");
     assert_eq!(tool.add_file("../x", "m").expect_err("outside").kind(), ErrorKind::InvalidJob);
     let reply = call(&tool, "bash", "cat more.txt; ls; ls -a .displays 2>&1 | head -1").await;
     assert!(reply.text().contains("mdata.csv\nmain.sh\nmore.txt\nout\n"), "{}", reply.text());
 
+    // What a program removes or renames is gone, and its room is there for others.
+    call(&tool, "bash", "rm data.csv; mv more.txt renamed.txt").await;
+    let paths: Vec<_> = tool.files().into_iter().map(|file| file.path).collect();
+    assert_eq!(paths, ["out/b.txt", "renamed.txt"]);
+    let large = "rm -r out renamed.txt; head -c 60000 /dev/zero > large";
+    assert!(
+        first(&call(&tool, "bash", large).await).contains("\"large\" (58.6 KiB, from this call)")
+    );
+    let reply = call(&tool, "bash", "rm large; head -c 60000 /dev/urandom > other").await;
+    assert!(first(&reply).contains("\"other\" (58.6 KiB, from this call)"), "{}", reply.text());
+    assert!(tool.remove_file("other") && !tool.remove_file("other"));
+    let reply = call(&tool, "bash", "ls").await;
+    assert!(reply.text().contains("stdout:\nmain.sh\n"), "{}", reply.text());
+
     let none = builder().await.keep_files(Size::b(0)).build().expect("tool");
     let reply = call(&none, "python", "open('a', 'w').write('1')").await;
     assert!(first(&reply).contains("Not kept: \"a\""), "{}", reply.text());
     assert!(none.files().is_empty());
+}
+
+/// No file of one call can make the next one impossible.
+#[tokio::test]
+async fn files_do_not_take_the_place_of_programs() {
+    let tool = tool().await;
+    for code in [
+        "for name in ['main.py', 'main.R', 'main.js', 'main.sh']: open(name, 'w').write('x')",
+        "import os\nos.remove('main.py')\nos.mkdir('main.py')\nopen('main.py/x', 'w')",
+        "import numpy, shutil\nshutil.rmtree('.displays')\nopen('.displays', 'w')",
+        "import numpy\nopen('.displays/displays.py', 'w').write('x' * (17 << 20))",
+        "import numpy, os\nos.remove('.displays/displays.py')\nos.makedirs('.displays/displays.py/x')",
+    ] {
+        let reply = call(&tool, "python", code).await;
+        assert!(!reply.is_error, "{code}: {}", reply.text());
+        for language in ["python", "r", "node", "bash"] {
+            let code = if language == "python" { "import numpy" } else { "" };
+            let reply = call(
+                &tool,
+                language,
+                &format!("{code}\n1 + 1\n")
+                    .replace("1 + 1", if language == "bash" { "true" } else { "1 + 1" }),
+            )
+            .await;
+            assert!(!reply.is_error, "{language} after {code}: {}", reply.text());
+        }
+    }
+    assert!(tool.files().is_empty(), "{:?}", tool.files());
+}
+
+/// However hostile its names and however many its files.
+#[tokio::test]
+async fn what_the_sandbox_says_is_short() {
+    let tool = tool().await;
+    let code = "import os\nfor n in range(900): os.symlink('x', '\u{1F600}' * 50 + str(n))\n\
+                for n in range(250): open('\u{1F600}' * 60 + f'{n}.png', 'w').write('x')\n\
+                print('\x1b_G')\nprint('seen')";
+    let reply = call(&tool, "python", code).await;
+    let facts = first(&reply);
+    assert!(facts.len() < 20 * 1024, "{} bytes", facts.len());
+    assert!(facts.contains("Not kept: ") && facts.contains(" more."), "{facts}");
+    assert!(facts.contains("more\n") || facts.ends_with("more"), "{facts}");
+    assert!(reply.text().contains("seen"));
+    assert!(tool.definition().description.len() < 10 * 1024);
+}
+
+#[tokio::test]
+async fn what_is_shown_of_a_file_is_bounded_and_never_empty() {
+    let tool = builder().await.text(Size::kib(1)).image_bytes(Size::b(100)).build().expect("tool");
+    tool.add_file("long.txt", "größer\n".repeat(500)).expect("room");
+    tool.add_file("none.txt", "").expect("room");
+    tool.add_file("raw.bin", vec![0u8, 159, 146]).expect("room");
+    let mut text = String::new();
+    let mut offset = 0;
+    loop {
+        let reply = tool.show_file("long.txt", offset);
+        assert!(!reply.is_error && reply.text().len() < 1200, "{}", reply.text());
+        let Part::Text(part) = &reply.content[1] else { panic!("{reply:?}") };
+        text += part;
+        let rest = first(&reply).split("the rest begins at offset ").nth(1);
+        let Some(next) = rest.and_then(|rest| rest.trim_end_matches('.').parse().ok()) else {
+            break;
+        };
+        offset = next;
+    }
+    assert_eq!(text, "größer\n".repeat(500));
+    assert_eq!(tool.show_file("none.txt", 0).text(), "\"none.txt\" is empty.");
+    for (path, offset, expected) in [
+        ("raw.bin", 0, "is no text"),
+        ("long.txt", 1 << 40, "smaller offset"),
+        ("../x", 0, "There is no file"),
+        (&"x".repeat(100_000), 0, "There is no file"),
+    ] {
+        let reply = tool.show_file(path, offset);
+        assert!(reply.is_error && reply.text().contains(expected), "{}", reply.text());
+        assert!(reply.text().len() < 1000);
+    }
+}
+
+#[tokio::test]
+async fn a_longer_time_brings_no_more_than_its_share_of_the_processors() {
+    let tool = builder()
+        .await
+        .job(|job| {
+            job.timeout(Duration::from_secs(4))
+                .limit(|limits| limits.cpu = Duration::from_millis(200))
+        })
+        .build()
+        .expect("tool");
+    let spin = json!({ "language": "python", "code": "while True: pass", "timeout_seconds": 8 });
+    let outcome = tool.call(spin).await.outcome.expect("outcome");
+    let Termination::CpuTime(evidence) = outcome.termination else { panic!("{outcome:?}") };
+    assert_eq!(evidence.limit, Duration::from_millis(400));
+    let day = Duration::from_secs(24 * 60 * 60);
+    for wrong in [Duration::from_secs(1), day * 2, Duration::MAX] {
+        let error = CodeTool::builder(FakeExecutor::new()).longest(wrong).build();
+        assert_eq!(error.expect_err("out of range").operation(), "longest", "{wrong:?}");
+    }
+    let files = CodeTool::builder(FakeExecutor::new()).job(|job| job.file("a", "1")).build();
+    assert_eq!(files.expect_err("not there").operation(), "files");
 }
 
 #[tokio::test]
@@ -269,14 +386,13 @@ async fn each_api_gets_its_form() {
         parts.map(|part| part["type"].as_str().expect("type").to_owned()).collect()
     };
     let chat = reply.openai_chat("call_1");
-    assert_eq!(
-        (chat.len(), &chat[0]["role"], &chat[1]["role"]),
-        (2, &json!("tool"), &json!("user"))
-    );
-    assert_eq!(chat[0]["tool_call_id"], "call_1");
-    assert_eq!(kinds(&chat[0]["content"]), ["text", "text"]);
-    assert_eq!(kinds(&chat[1]["content"]), ["text", "image_url"]);
-    let url = chat[1]["content"][1]["image_url"]["url"].as_str().expect("url");
+    assert_eq!((&chat["role"], &chat["tool_call_id"]), (&json!("tool"), &json!("call_1")));
+    assert_eq!(kinds(&chat["content"]), ["text", "text"]);
+    let shown = reply.openai_chat_images("call_1").expect("images");
+    assert_eq!(shown["role"], "user");
+    assert_eq!(kinds(&shown["content"]), ["text", "image_url"]);
+    assert!(call(&tool, "bash", "echo 1").await.openai_chat_images("call_2").is_none());
+    let url = shown["content"][1]["image_url"]["url"].as_str().expect("url");
     assert!(url.starts_with("data:image/png;base64,iVBOR"));
     let item = reply.openai_responses("call_1");
     assert_eq!(item["type"], "function_call_output");

@@ -5,11 +5,14 @@ use bytes::Bytes;
 
 use crate::{
     Artifact, Capabilities, Display, Execution, Executor, Job, Outcome, Program, Result, Session,
-    SessionSpec, Skipped,
+    SessionSpec,
 };
 
 /// The folder of the workspace whose files are displays.
 const FOLDER: &str = ".displays/";
+/// The files by which interpreters are told.
+const OURS: [&str; 3] =
+    [".displays/sitecustomize.py", ".displays/displays.py", ".displays/displays.R"];
 /// Bytes of all displays together; what is beyond stays an artifact.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -19,7 +22,8 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Models end programs with `plt.show()`, as in a notebook. Elsewhere that shows nothing.
 ///
 /// A figure that the program saves is an artifact, as without this wrapper. Any program can add a
-/// display: it makes a folder `.displays` in its workspace and puts a file into it. The first 16 MiB become displays, in
+/// display: it makes a folder `.displays` in its workspace, where there is none, and puts a file into
+/// it. Displays count toward the limits on artifacts, and come first. The first 16 MiB become displays, in
 /// the order of their names; what is left over stays among the artifacts.
 ///
 /// Python is told by a `sitecustomize` module and R by `R_TESTS`, both in the workspace: what an
@@ -81,19 +85,18 @@ fn prepare(job: Job) -> Result<Job> {
                 None => FOLDER.to_owned(),
             };
             builder = builder
-                .file(".displays/sitecustomize.py", include_str!("displays/sitecustomize.py"))
-                .file(".displays/displays.py", include_str!("displays/displays.py"))
+                .file(OURS[0], include_str!("displays/sitecustomize.py"))
+                .file(OURS[1], include_str!("displays/displays.py"))
                 .env("PYTHONPATH", path);
         }
         "r" => {
-            builder = builder
-                .file(".displays/displays.R", include_str!("displays/displays.R"))
-                .env("R_TESTS", ".displays/displays.R");
+            builder =
+                builder.file(OURS[2], include_str!("displays/displays.R")).env("R_TESTS", OURS[2]);
         }
         _ => {}
     }
     if !job.artifacts.is_empty() {
-        builder = builder.artifact(".displays/*");
+        builder = builder.artifact(".displays/**");
     }
     builder.build()
 }
@@ -164,6 +167,9 @@ const PLAIN: [&str; 58] = [
 /// also in a comment or a text; what is hidden on purpose only hides the program's own figures.
 fn may_draw(code: &[u8]) -> bool {
     let Ok(code) = std::str::from_utf8(code) else { return true };
+    if code.contains("exec(") {
+        return true;
+    }
     let statements = code.split(['\n', ';']).map(str::trim).filter(|line| line.contains("import"));
     !statements.into_iter().all(|statement| {
         let is_plain = |module: &str| {
@@ -184,6 +190,10 @@ async fn show(mut outcome: Outcome) -> Outcome {
     if !outcome.artifacts.iter().any(is_shown) {
         return outcome;
     }
+    // With patterns, also what did not change is an artifact; and a program that was killed may
+    // leave a part of a figure.
+    let is_ours = |path: &str| OURS.contains(&path) || path.ends_with(".part");
+    outcome.artifacts.retain(|artifact| !(is_shown(artifact) && is_ours(artifact.path())));
     let (mut shown, mut artifacts): (Vec<_>, Vec<_>) =
         std::mem::take(&mut outcome.artifacts).into_iter().partition(is_shown);
     shown.sort_by(|one, other| one.path().cmp(other.path()));
@@ -196,9 +206,8 @@ async fn show(mut outcome: Outcome) -> Outcome {
         room -= artifact.size();
         match artifact.bytes().await {
             Ok(data) => outcome.displays.push(display(&artifact, data)),
-            Err(error) => outcome
-                .skipped
-                .push(Skipped { path: artifact.path().to_owned(), reason: error.to_string() }),
+            // Whoever reads it later may be luckier.
+            Err(_) => artifacts.push(artifact),
         }
     }
     outcome.artifacts = artifacts;

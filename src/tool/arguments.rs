@@ -93,7 +93,7 @@ impl Rules {
         let timeout = json!({
             "type": "number",
             "description": schema["properties"]["timeout_seconds"]["description"],
-            "exclusiveMinimum": 0,
+            "minimum": 0.001,
             "maximum": self.longest.as_secs_f64(),
             "default": self.usual.as_secs_f64(),
         });
@@ -153,10 +153,10 @@ impl Rules {
         // A job has at least a millisecond.
         if !(0.001..=longest).contains(&seconds) {
             return Err(format!(
-                "timeout_seconds: {seconds} is out of range; give more than 0 and at most {longest}."
+                "timeout_seconds: {seconds} is out of range; give 0.001 to {longest}."
             ));
         }
-        Ok(Some(Duration::from_secs_f64(seconds)))
+        Ok(Duration::try_from_secs_f64(seconds).ok())
     }
 }
 
@@ -223,9 +223,9 @@ mod tests {
             (json!({ "language": "python", "code": "a\0b" }), "NUL"),
             (json!({ "language": "python", "code": megabytes }), "bytes are more"),
             (json!({ "language": "python", "code": "1", &megabytes[..9999]: 1 }), "unknown field"),
-            (json!({ "language": "python", "code": "1", "timeout_seconds": 0 }), "at most 60"),
-            (json!({ "language": "python", "code": "1", "timeout_seconds": -1 }), "at most 60"),
-            (json!({ "language": "python", "code": "1", "timeout_seconds": 61 }), "at most 60"),
+            (json!({ "language": "python", "code": "1", "timeout_seconds": 0 }), "0.001 to 60"),
+            (json!({ "language": "python", "code": "1", "timeout_seconds": -1 }), "0.001 to 60"),
+            (json!({ "language": "python", "code": "1", "timeout_seconds": 61 }), "0.001 to 60"),
             (json!({ "language": "python", "code": "1", "timeout_seconds": "5" }), "invalid type"),
         ];
         for (value, expected) in cases {

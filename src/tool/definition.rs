@@ -68,6 +68,8 @@ impl Definition {
             "name": self.name,
             "description": self.description,
             "parameters": self.parameters,
+            // Strict, which would be the default there, makes every field one that must be given.
+            "strict": false,
         })
     }
 

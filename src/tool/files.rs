@@ -1,9 +1,17 @@
 //! Files that are kept from call to call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use sandbox_core::{Artifact, Error, ErrorKind, RelPath, Result, Size};
+use sandbox_core::{
+    Artifact, Error, ErrorKind, JobSpec, Outcome, Program, RelPath, Result, Runtime, Size,
+};
+
+use super::images;
+
+/// Makes everything in the workspace an artifact, also what did not change: only so can it be seen
+/// what a program has removed.
+pub(crate) const ALL: &str = "**";
 
 /// A file that the next call finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +30,7 @@ pub struct KeptFile {
 pub(crate) struct File {
     pub(crate) path: RelPath,
     pub(crate) media_type: String,
+    pub(crate) sha256: String,
     pub(crate) bytes: Bytes,
 }
 
@@ -35,32 +44,49 @@ pub(crate) struct NotKept {
 /// What became of the files that a job left.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    pub(crate) kept: Vec<File>,
+    /// Those that are new or changed, whether they are kept or not.
+    pub(crate) changed: Vec<File>,
+    /// Of those, the ones that are not kept.
     pub(crate) lost: Vec<NotKept>,
 }
 
+impl Taken {
+    /// What the next call finds of this one's.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &File> {
+        self.changed
+            .iter()
+            .filter(|file| !self.lost.iter().any(|lost| lost.path == file.path.as_str()))
+    }
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) bytes: u64,
+    pub(crate) files: usize,
+}
+
+/// The files of one conversation.
 #[derive(Debug)]
 pub(crate) struct Files {
     kept: BTreeMap<RelPath, File>,
-    room: u64,
+    room: Room,
 }
 
+/// What a job began with, by path and digest.
+pub(crate) type Staged = BTreeMap<RelPath, String>;
+
 impl Files {
-    pub(crate) fn new(room: Size) -> Self {
-        Self { kept: BTreeMap::new(), room: room.as_u64() }
+    pub(crate) fn new(room: Room) -> Self {
+        Self { kept: BTreeMap::new(), room }
     }
 
-    pub(crate) fn room(&self) -> u64 {
+    pub(crate) fn room(&self) -> Room {
         self.room
     }
 
     pub(crate) fn list(&self) -> Vec<KeptFile> {
-        let file = |file: &File| KeptFile {
-            path: file.path.as_str().to_owned(),
-            size: file.bytes.len() as u64,
-            media_type: file.media_type.clone(),
-        };
-        self.kept.values().map(file).collect()
+        self.kept.values().map(KeptFile::from).collect()
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<File> {
@@ -68,45 +94,71 @@ impl Files {
         self.kept.get(&path).cloned()
     }
 
+    pub(crate) fn remove(&mut self, path: &str) -> bool {
+        RelPath::new(path).is_ok_and(|path| self.kept.remove(&path).is_some())
+    }
+
+    /// What a job begins with.
     pub(crate) fn contents(&self) -> Vec<(String, Bytes)> {
         let content = |file: &File| (file.path.as_str().to_owned(), file.bytes.clone());
         self.kept.values().map(content).collect()
     }
 
+    pub(crate) fn staged(&self) -> Staged {
+        let digest = |file: &File| (file.path.clone(), file.sha256.clone());
+        self.kept.values().map(digest).collect()
+    }
+
     /// A file of the application's.
     pub(crate) fn add(&mut self, path: RelPath, bytes: Bytes) -> Result<()> {
-        let artifact = Artifact::from_bytes(path.clone(), Bytes::new());
-        let file = File { media_type: artifact.media_type().to_owned(), path, bytes };
+        let artifact = Artifact::from_bytes(path.clone(), bytes.clone());
+        let media_type = artifact.media_type().to_owned();
+        let file = File { path, media_type, sha256: artifact.sha256(), bytes };
         self.keep(file).map_err(|NotKept { path, why }| {
             let message = format!("{path:?} cannot be kept: {why}");
             Error::new(ErrorKind::InvalidJob, "files", message)
         })
     }
 
-    /// Keeps what a job left.
-    pub(crate) fn take(&mut self, found: Vec<Result<File, NotKept>>) -> Taken {
-        let mut taken = Taken::default();
-        for file in found {
-            match file.and_then(|file| self.keep(file.clone()).map(|()| file)) {
-                Ok(file) => taken.kept.push(file),
-                Err(not) => taken.lost.push(not),
+    /// Takes what a job left, of all that it could have: what it began with and no longer has is
+    /// gone, unless another call has changed it meanwhile.
+    pub(crate) fn take(&mut self, left: Left, staged: &Staged) -> Taken {
+        let is_gone = |path: &RelPath, file: &File| {
+            left.is_all && !left.paths.contains(path) && staged.get(path) == Some(&file.sha256)
+        };
+        self.kept.retain(|path, file| !is_gone(path, file));
+        let mut taken = Taken { changed: Vec::new(), lost: left.lost };
+        for file in left.files {
+            if staged.get(&file.path) == Some(&file.sha256) {
+                continue;
             }
+            if let Err(not) = self.keep(file.clone()) {
+                taken.lost.push(not);
+            }
+            taken.changed.push(file);
         }
         taken
     }
 
     fn keep(&mut self, file: File) -> Result<(), NotKept> {
         let path = file.path.as_str();
+        let refused = |why: String| Err(NotKept { path: path.to_owned(), why });
+        if is_reserved(&file.path) {
+            return refused("its name belongs to the program itself; choose another".into());
+        }
         // A job can make a file where there was a folder, and the other way round.
         let inside = |one: &str, other: &str| {
             one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let replaced =
             |other: &RelPath| inside(other.as_str(), path) || inside(path, other.as_str());
-        let others = self.kept.values().filter(|other| !replaced(&other.path));
-        let used: u64 = others.map(|other| other.bytes.len() as u64).sum();
-        if used + file.bytes.len() as u64 > self.room {
-            return Err(NotKept { path: path.to_owned(), why: no_room(self.room) });
+        let others: Vec<_> = self.kept.values().filter(|other| !replaced(&other.path)).collect();
+        let used: u64 = others.iter().map(|other| other.bytes.len() as u64).sum();
+        if used + file.bytes.len() as u64 > self.room.bytes {
+            return refused(no_room(self.room.bytes));
+        }
+        if others.len() >= self.room.files {
+            return refused(format!("at most {} files are kept; delete some", self.room.files));
         }
         self.kept.retain(|other, _| !replaced(other));
         self.kept.insert(file.path.clone(), file);
@@ -114,39 +166,103 @@ impl Files {
     }
 }
 
-fn no_room(room: u64) -> String {
-    format!("the files that are kept have {} together", Size::b(room))
+impl From<&File> for KeptFile {
+    fn from(file: &File) -> Self {
+        Self {
+            path: file.path.as_str().to_owned(),
+            size: file.bytes.len() as u64,
+            media_type: file.media_type.clone(),
+        }
+    }
 }
 
-/// Reads what a job left, and no more than there is room for. The artifacts themselves, which may
-/// hold a whole workspace, need not be kept.
-pub(crate) async fn read(artifacts: &[Artifact], room: u64) -> Vec<Result<File, NotKept>> {
-    let mut found = Vec::with_capacity(artifacts.len());
-    for artifact in artifacts {
-        let bytes = match artifact.size() > room {
-            true => Err(no_room(room)),
-            false => artifact.bytes().await.map_err(|error| error.message().to_owned()),
+/// Names that the next program has, or that belong to the wrapper which shows figures.
+fn is_reserved(path: &RelPath) -> bool {
+    let first = path.components().next().unwrap_or_default();
+    first == ".displays" || Runtime::defaults().iter().any(|runtime| runtime.file_name == first)
+}
+
+fn no_room(room: u64) -> String {
+    format!("the files that are kept have at most {} together; delete some", Size::b(room))
+}
+
+/// What a job left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    files: Vec<File>,
+    lost: Vec<NotKept>,
+    /// Every path that is there.
+    paths: BTreeSet<RelPath>,
+    /// Whether what is not there was not there.
+    is_all: bool,
+}
+
+impl Left {
+    /// Reads what a job left. The artifacts themselves, which may hold a whole workspace, need not
+    /// be kept. `code` is the program, which is a file of the workspace as well.
+    pub(crate) async fn read(outcome: &Outcome, job: &JobSpec, room: Room) -> Self {
+        let code = match &job.program {
+            Program::Source { code, .. } => {
+                let path = RelPath::new("program");
+                path.ok().map(|path| Artifact::from_bytes(path, code.clone()).sha256())
+            }
+            _ => None,
         };
-        let file = bytes.and_then(|bytes| {
-            let path = RelPath::new(artifact.path()).map_err(|error| error.message().to_owned())?;
-            Ok(File { path, media_type: artifact.media_type().to_owned(), bytes })
-        });
-        found.push(file.map_err(|why| NotKept { path: artifact.path().to_owned(), why }));
+        let mut left = Self::default();
+        let is_whole = !outcome.facts.contains_key("incomplete");
+        left.is_all = is_whole && job.artifacts.iter().any(|pattern| pattern.to_string() == ALL);
+        let mut unread = room.bytes.max(images::MOST_BYTES as u64);
+        for artifact in &outcome.artifacts {
+            let Ok(path) = RelPath::new(artifact.path()) else { continue };
+            let sha256 = artifact.sha256();
+            left.paths.insert(path.clone());
+            if is_reserved(&path) && code.as_ref() == Some(&sha256) {
+                continue;
+            }
+            let bytes = match artifact.size() > unread {
+                true => Err(no_room(room.bytes)),
+                false => artifact.bytes().await.map_err(|error| error.message().to_owned()),
+            };
+            match bytes {
+                Ok(bytes) => {
+                    unread -= bytes.len() as u64;
+                    let media_type = artifact.media_type().to_owned();
+                    left.files.push(File { path, media_type, sha256, bytes });
+                }
+                Err(why) => left.lost.push(NotKept { path: artifact.path().to_owned(), why }),
+            }
+        }
+        for skipped in &outcome.skipped {
+            match RelPath::new(skipped.path.as_str()) {
+                Ok(path) => drop(left.paths.insert(path)),
+                // Something is not listed at all.
+                Err(_) => left.is_all = false,
+            }
+        }
+        left
     }
-    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(path: &str, content: &'static str) -> Result<File, NotKept> {
-        let path = RelPath::new(path).expect("path");
-        Ok(File { path, media_type: "text/plain".into(), bytes: content.into() })
+    fn room(bytes: u64) -> Room {
+        Room { bytes, files: 4 }
     }
 
-    fn counts(taken: &Taken) -> (usize, usize) {
-        (taken.kept.len(), taken.lost.len())
+    fn file(path: &str, content: &'static str) -> File {
+        let path = RelPath::new(path).expect("path");
+        let sha256 = Artifact::from_bytes(path.clone(), content.into()).sha256();
+        File { path, media_type: "text/plain".into(), sha256, bytes: content.into() }
+    }
+
+    /// What a job leaves that began with what is kept, and has these files in the end.
+    fn take(files: &mut Files, left: &[(&str, &'static str)]) -> Taken {
+        let staged = files.staged();
+        let left: Vec<_> = left.iter().map(|(path, content)| file(path, content)).collect();
+        let paths = left.iter().map(|file| file.path.clone()).collect();
+        files.take(Left { files: left, lost: Vec::new(), paths, is_all: true }, &staged)
     }
 
     fn paths(files: &Files) -> Vec<String> {
@@ -155,24 +271,64 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named_and_what_was_there_stays() {
-        let mut files = Files::new(Size::b(10));
-        let taken = files.take(vec![found("a", "12345"), found("b", "123456")]);
-        assert_eq!(counts(&taken), (1, 1));
+        let mut files = Files::new(room(10));
+        let taken = take(&mut files, &[("a", "12345"), ("b", "123456")]);
+        assert_eq!((taken.kept().count(), taken.lost.len()), (1, 1));
         assert_eq!(taken.lost[0].path, "b");
         // A file that takes the place of another needs only the difference.
-        let taken = files.take(vec![found("a", "1234567890"), found("b", "1")]);
-        assert_eq!(counts(&taken), (1, 1));
+        let taken = take(&mut files, &[("a", "1234567890"), ("b", "1")]);
+        assert_eq!((taken.kept().count(), taken.lost.len()), (1, 1));
         assert_eq!(files.get("a").expect("a").bytes.as_ref(), b"1234567890");
         assert!(files.add(RelPath::new("c").expect("path"), "x".into()).is_err());
+        let many = [("a", ""), ("b", ""), ("c", ""), ("d", ""), ("e", "")];
+        let taken = take(&mut files, &many);
+        assert!(
+            taken.lost.len() == 1 && taken.lost[0].why.contains("at most 4 files"),
+            "{taken:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_job_removed_is_gone_and_what_it_did_not_touch_is_no_change() {
+        let mut files = Files::new(room(10));
+        take(&mut files, &[("a", "123"), ("b", "1234567")]);
+        let taken = take(&mut files, &[("a", "123"), ("c", "4567890")]);
+        assert_eq!(paths(&files), ["a", "c"]);
+        assert_eq!(taken.changed.len(), 1);
+        // Of what is not known nothing is removed.
+        let staged = files.staged();
+        files.take(Left::default(), &staged);
+        assert_eq!(paths(&files), ["a", "c"]);
+        // Nor what another call has changed since.
+        let staged = files.staged();
+        files.add(RelPath::new("a").expect("path"), "new".into()).expect("room");
+        files.take(Left { is_all: true, ..Left::default() }, &staged);
+        assert_eq!(paths(&files), ["a"]);
+    }
+
+    #[test]
+    fn no_file_takes_the_place_of_the_next_program() {
+        let mut files = Files::new(room(100));
+        let taken = take(
+            &mut files,
+            &[
+                ("main.py", "x"),
+                ("main.R/x", "x"),
+                (".displays", "x"),
+                (".displays/displays.py", "x"),
+                ("x/main.py", "x"),
+            ],
+        );
+        assert_eq!((paths(&files), taken.lost.len()), (vec!["x/main.py".to_owned()], 4));
     }
 
     #[test]
     fn a_path_is_a_file_or_a_folder() {
-        let mut files = Files::new(Size::mib(1));
-        files.take(vec![found("a/b", "1"), found("ab", "1")]);
-        files.take(vec![found("a", "1")]);
+        let mut files = Files::new(room(100));
+        take(&mut files, &[("a/b", "1"), ("ab", "1")]);
+        take(&mut files, &[("a", "1"), ("ab", "1")]);
         assert_eq!(paths(&files), ["a", "ab"]);
-        files.take(vec![found("a/b/c", "1")]);
+        take(&mut files, &[("a/b/c", "1"), ("ab", "1")]);
         assert_eq!(paths(&files), ["a/b/c", "ab"]);
     }
 }

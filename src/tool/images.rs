@@ -7,7 +7,7 @@ use sandbox_core::{Outcome, Size};
 use super::files::File;
 
 /// Bytes of one image: as base64 they stay below the 5 MB that APIs take.
-const MOST_BYTES: usize = 3_700_000;
+pub(crate) const MOST_BYTES: usize = 3_700_000;
 /// Pixels a side that APIs take.
 const MOST_PIXELS: usize = 8000;
 
@@ -90,8 +90,8 @@ pub(crate) fn check(data: &[u8]) -> Result<(&'static str, usize, usize), String>
             Size::b(MOST_BYTES as u64)
         ));
     }
-    if media_type == "image/png" && !data.ends_with(b"IEND\xaeB`\x82") {
-        return Err("it is cut off".into());
+    if !is_whole(media_type, data) {
+        return Err("it is cut off or broken".into());
     }
     let size = imagesize::blob_size(data).map_err(|_| "it is cut off or broken".to_owned())?;
     if size.width == 0 || size.height == 0 || size.width.max(size.height) > MOST_PIXELS {
@@ -101,4 +101,42 @@ pub(crate) fn check(data: &[u8]) -> Result<(&'static str, usize, usize), String>
         ));
     }
     Ok((media_type, size.width, size.height))
+}
+
+/// Whether a file has all of its parts. What is in them is not looked at.
+fn is_whole(media_type: &str, data: &[u8]) -> bool {
+    match media_type {
+        "image/png" => png_is_whole(data),
+        "image/jpeg" => data.ends_with(b"\xff\xd9"),
+        "image/gif" => data.ends_with(b";"),
+        // RIFF says how long it is.
+        _ => data.get(4..8).and_then(|size| size.try_into().ok()).is_some_and(|size| {
+            u64::from(u32::from_le_bytes(size)) + 8 == data.len() as u64 && data.len() > 30
+        }),
+    }
+}
+
+/// Chunks, each with a length, a kind, data and a sum: the first is IHDR, the last is IEND, and
+/// between them is some IDAT.
+fn png_is_whole(data: &[u8]) -> bool {
+    let mut rest = data.get(8..).unwrap_or_default();
+    let (mut drawn, mut first) = (false, true);
+    while let Some((head, body)) = rest.split_at_checked(8) {
+        let length = head[..4].try_into().map_or(u32::MAX, u32::from_be_bytes) as usize;
+        let Some((chunk, next)) = length.checked_add(4).and_then(|n| body.split_at_checked(n))
+        else {
+            return false;
+        };
+        match &head[4..] {
+            b"IHDR" if first => {}
+            _ if first => return false,
+            // A stream of zlib's begins so, and has two bytes at least.
+            b"IDAT" if !drawn && (chunk.len() < 6 || chunk[0] & 0x0f != 8) => return false,
+            b"IDAT" => drawn = true,
+            b"IEND" => return drawn && next.is_empty(),
+            _ => {}
+        }
+        (first, rest) = (false, next);
+    }
+    false
 }

@@ -33,6 +33,11 @@ pub(crate) fn shorten(stderr: &str) -> String {
     text
 }
 
+/// Where the last traceback begins.
+pub(crate) fn last_traceback(text: &str) -> Option<usize> {
+    text.rfind("Traceback (most recent call last):")
+}
+
 fn is_frame(line: &str) -> bool {
     line.starts_with("  File \"")
 }
@@ -40,7 +45,7 @@ fn is_frame(line: &str) -> bool {
 fn is_library(frame: &str) -> bool {
     let file = frame.trim_start().trim_start_matches("File \"");
     let file = file.split('"').next().unwrap_or_default();
-    ["/site-packages/", "/dist-packages/", "/lib/python3"].iter().any(|place| file.contains(place))
+    ["/site-packages/", "/dist-packages/", "/lib/python3."].iter().any(|place| file.contains(place))
         || file.starts_with("<frozen ")
 }
 

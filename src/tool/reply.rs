@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sandbox_core::{Error, Outcome};
 use serde_json::{Value, json};
 
+use super::files::KeptFile;
 use super::images::Image;
 
 /// A part of a reply.
@@ -29,8 +30,8 @@ impl From<Image> for Part {
     }
 }
 
-/// What a model is answered. The first part is the sandbox's own word; what the program wrote is
-/// in parts of its own, so that it cannot pass for the sandbox's.
+/// What a model is answered. Of a call's reply the first part is the sandbox's own word; what the
+/// program wrote is in parts of its own, so that it cannot pass for the sandbox's.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reply {
@@ -38,6 +39,8 @@ pub struct Reply {
     pub content: Vec<Part>,
     /// Whether the call failed: its arguments were wrong, the program failed, or it was not run.
     pub is_error: bool,
+    /// Files that the call made or changed, and that the next call finds.
+    pub files: Vec<KeptFile>,
     /// How the program ended, when it ran.
     pub outcome: Option<Outcome>,
     /// What the sandbox failed with, for the application's log; the model is told less.
@@ -45,21 +48,27 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(content: Vec<Part>, outcome: Outcome) -> Self {
+    pub(crate) fn new(content: Vec<Part>, outcome: Outcome, files: Vec<KeptFile>) -> Self {
         let is_error = !outcome.is_success();
-        Self { content, is_error, outcome: Some(outcome), error: None }
+        Self { content, is_error, files, outcome: Some(outcome), error: None }
     }
 
     /// A reply about something else than a program.
     pub(crate) fn found(content: Vec<Part>) -> Self {
-        Self { content, is_error: false, outcome: None, error: None }
+        Self { content, is_error: false, files: Vec::new(), outcome: None, error: None }
     }
 
     pub(crate) fn refusal(text: String, error: Option<Error>) -> Self {
-        Self { content: vec![Part::Text(text)], is_error: true, outcome: None, error }
+        Self {
+            content: vec![Part::Text(text)],
+            is_error: true,
+            files: Vec::new(),
+            outcome: None,
+            error,
+        }
     }
 
-    /// All text in one piece.
+    /// All text in one piece, for people: here a program's output can pass for the sandbox's word.
     pub fn text(&self) -> String {
         self.texts().collect::<Vec<_>>().join("\n\n")
     }
@@ -71,21 +80,23 @@ impl Reply {
         })
     }
 
-    /// The message that answers a tool call of the OpenAI Chat Completions API, and where there
-    /// are images a second one that shows them, because answers to tools have none there.
-    pub fn openai_chat(&self, call_id: &str) -> Vec<Value> {
+    /// The message that answers a tool call of the OpenAI Chat Completions API. It has no images
+    /// there: see [`openai_chat_images`](Self::openai_chat_images).
+    pub fn openai_chat(&self, call_id: &str) -> Value {
         let text = |text: &str| json!({ "type": "text", "text": text });
         let content: Vec<_> = self.texts().map(text).collect();
-        let mut messages =
-            vec![json!({ "role": "tool", "tool_call_id": call_id, "content": content })];
-        let mut images: Vec<_> = self.images().map(|(media_type, data)| {
+        json!({ "role": "tool", "tool_call_id": call_id, "content": content })
+    }
+
+    /// The message that shows the images of a tool call in the OpenAI Chat Completions API, if it
+    /// has any. It comes after the answers to all calls of a turn.
+    pub fn openai_chat_images(&self, call_id: &str) -> Option<Value> {
+        let title = format!("The images of the call {call_id}, in order:");
+        let mut content = vec![json!({ "type": "text", "text": title })];
+        content.extend(self.images().map(|(media_type, data)| {
             json!({ "type": "image_url", "image_url": { "url": data_url(media_type, data) } })
-        }).collect();
-        if !images.is_empty() {
-            images.insert(0, text(&format!("The images of the call {call_id}, in order:")));
-            messages.push(json!({ "role": "user", "content": images }));
-        }
-        messages
+        }));
+        (content.len() > 1).then(|| json!({ "role": "user", "content": content }))
     }
 
     /// The item that answers a function call of the OpenAI Responses API.

@@ -13,7 +13,10 @@ use super::{advice, python};
 
 /// Files that are listed by name; more are counted.
 const MOST_FILES: usize = 50;
-/// Characters of a path that are shown.
+/// Lines of one kind, and bytes of them; more are counted.
+const MOST_LINES: usize = 20;
+const MOST_TEXT: usize = 4096;
+/// Bytes of a path that are shown.
 const MOST_PATH: usize = 200;
 
 /// What there is to say.
@@ -58,42 +61,61 @@ impl Report<'_> {
     }
 
     fn facts(&self) -> String {
-        let mut facts = advice::end(self.outcome, self.limits, self.rules);
-        let mut say = |line: &str| {
-            facts.push('\n');
-            facts.push_str(line);
-        };
-        for line in advice::hit(self.outcome, self.limits) {
-            say(&line);
-        }
+        let mut facts = Facts(advice::end(self.outcome, self.limits, self.rules));
+        facts.all("", advice::hit(self.outcome, self.limits).into_iter());
         let shown = &self.images.shown;
         if self.outcome.stdout.total == 0 && self.outcome.stderr.total == 0 && shown.is_empty() {
-            say("It printed nothing: print what you need to see.");
+            facts.say("It printed nothing: print what you need to see.");
         }
         if !shown.is_empty() {
             let names: Vec<_> = shown
                 .iter()
-                .map(|image| format!("{} ({} x {})", image.name, image.width, image.height))
+                .map(|image| format!("{} ({} x {})", short(&image.name), image.width, image.height))
                 .collect();
-            say(&format!("Images, in order: {}.", names.join(", ")));
+            facts.say(&format!("Images, in order: {}.", names.join(", ")));
         }
-        for (name, why) in self.images.left_out.iter().take(MOST_FILES) {
-            say(&format!("Not shown: {}: {why}.", short(name)));
-        }
-        for lost in self.taken.lost.iter().take(MOST_FILES) {
-            say(&format!("Not kept: {}: {}.", path(&lost.path), lost.why));
-        }
-        for skipped in self.outcome.skipped.iter().take(MOST_FILES) {
-            say(&format!("Not kept: {}: {}.", path(&skipped.path), printable(&skipped.reason)));
-        }
+        let left_out = self.images.left_out.iter();
+        facts.all("Not shown: ", left_out.map(|(name, why)| format!("{}: {why}.", short(name))));
+        let lost = self.taken.lost.iter();
+        facts.all("Not kept: ", lost.map(|lost| format!("{}: {}.", quoted(&lost.path), lost.why)));
+        let skipped = self.outcome.skipped.iter();
+        facts.all(
+            "Not kept: ",
+            skipped.map(|skipped| {
+                format!("{}: {}.", quoted(&skipped.path), short(&printable(&skipped.reason)))
+            }),
+        );
         if self.files.is_empty() {
-            say("There are no files. Variables and imports are gone.");
+            facts.say("There are no files. Variables and imports are gone.");
         } else {
-            let changed: Vec<_> = self.taken.kept.iter().map(|file| file.path.as_str()).collect();
-            say("Files for the next call (variables and imports are gone):");
-            say(&list(self.files, &changed));
+            let changed: Vec<_> = self.taken.kept().map(|file| file.path.as_str()).collect();
+            facts.say("Files for the next call (variables and imports are gone):");
+            facts.say(&list(self.files, &changed));
         }
-        facts
+        facts.0
+    }
+}
+
+/// What the sandbox says, no longer than a model should have to read.
+struct Facts(String);
+
+impl Facts {
+    fn say(&mut self, line: &str) {
+        self.0.push('\n');
+        self.0.push_str(line);
+    }
+
+    /// Says each as far as there is room, and how many more there are.
+    fn all(&mut self, what: &str, lines: impl ExactSizeIterator<Item = String>) {
+        let number = lines.len();
+        let mut room = MOST_TEXT;
+        for (said, line) in lines.enumerate() {
+            if said == MOST_LINES || line.len() > room {
+                return self.say(&format!("{what}{} more.", number - said));
+            }
+            room -= line.len();
+            self.say(&format!("{what}{line}"));
+        }
     }
 }
 
@@ -103,27 +125,29 @@ pub(crate) fn list(files: &[KeptFile], changed: &[&str]) -> String {
     let first = files.iter().filter(is_changed);
     let rest = files.iter().filter(|file| !is_changed(file));
     let mut text = String::new();
-    for file in first.chain(rest).take(MOST_FILES) {
+    for (listed, file) in first.chain(rest).enumerate() {
+        if listed == MOST_FILES || text.len() > MOST_TEXT {
+            let _ = writeln!(text, "  and {} more", files.len() - listed);
+            break;
+        }
         let new = if is_changed(&file) { ", from this call" } else { "" };
-        let _ = writeln!(text, "  {} ({}{new})", path(&file.path), Size::b(file.size));
-    }
-    if files.len() > MOST_FILES {
-        let _ = writeln!(text, "  and {} more", files.len() - MOST_FILES);
+        let _ = writeln!(text, "  {} ({}{new})", quoted(&file.path), Size::b(file.size));
     }
     text.truncate(text.trim_end().len());
     text
 }
 
 /// A path is the job's: it must not look like more lines of a report.
-fn path(path: &str) -> String {
+pub(crate) fn quoted(path: &str) -> String {
     short(&format!("{path:?}"))
 }
 
 fn short(text: &str) -> String {
-    match text.char_indices().nth(MOST_PATH) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+    if text.len() <= MOST_PATH {
+        return text.to_owned();
     }
+    let end = (0..=MOST_PATH).rev().find(|end| text.is_char_boundary(*end));
+    format!("{}...", &text[..end.unwrap_or(0)])
 }
 
 /// The reply when the sandbox failed. The model is told what it can do; how the sandbox is built

@@ -5,7 +5,7 @@ use sandbox_core::{Size, printable};
 use super::files::{File, KeptFile};
 use super::images;
 use super::reply::{Part, Reply};
-use super::report::list;
+use super::report::{list, quoted};
 
 /// The file as an image or as text, or what else there is.
 pub(crate) fn file(
@@ -14,21 +14,30 @@ pub(crate) fn file(
     offset: u64,
     files: &[KeptFile],
     room: usize,
+    image_bytes: u64,
 ) -> Reply {
     let Some(file) = found else {
         let there = match files {
             [] => "There are no files.".to_owned(),
             files => format!("There are:\n{}", list(files, &[])),
         };
-        return Reply::refusal(format!("There is no file {path:?}. {there}"), None);
+        return Reply::refusal(format!("There is no file {}. {there}", quoted(path)), None);
     };
     let (bytes, length) = (&file.bytes, file.bytes.len() as u64);
     if file.media_type.starts_with("image/")
         && let Ok((media_type, ..)) = images::check(bytes)
     {
+        if length > image_bytes {
+            let size = Size::b(length);
+            let text = format!("{path:?} has {size}, too much for a reply; make it smaller.");
+            return Reply::refusal(text, None);
+        }
         return Reply::found(vec![Part::Image { media_type, data: bytes.clone() }]);
     }
-    if offset > length {
+    if bytes.is_empty() {
+        return Reply::found(vec![Part::Text(format!("{path:?} is empty."))]);
+    }
+    if offset >= length {
         let text = format!("{path:?} has {length} bytes; give a smaller offset.");
         return Reply::refusal(text, None);
     }
@@ -46,7 +55,11 @@ pub(crate) fn file(
                 String::new()
             };
             let what = format!("Bytes {from} to {end} of {length}{rest}.");
-            Reply::found(vec![Part::Text(what), Part::Text(printable(text).into_owned())])
+            // Control characters become longer.
+            let mut text = printable(text).into_owned();
+            let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
+            Reply::found(vec![Part::Text(what), Part::Text(text)])
         }
         None => Reply::refusal(
             format!(

@@ -3,6 +3,8 @@
 use anstream::adapter::strip_str;
 use sandbox_core::{Output, Size, printable};
 
+use super::python::last_traceback;
+
 /// What was kept of a stream, as text.
 pub(crate) struct Stream {
     start: String,
@@ -38,7 +40,16 @@ impl Stream {
             Some(end) => end,
         };
         let head = budget * head / 100;
-        let (start, end) = (first_lines(&self.start, head), last_lines(end, budget - head));
+        let room = budget - head;
+        let (start, mut end) = (first_lines(&self.start, head), last_lines(end, room).to_owned());
+        // A long message must not push the place of the error out.
+        if last_traceback(&end).is_none()
+            && let Some(traceback) = last_traceback(self.end.as_ref().unwrap_or(&self.start))
+        {
+            let traceback = &self.end.as_ref().unwrap_or(&self.start)[traceback..];
+            let first = first_lines(traceback, room / 2);
+            end = format!("{first}\n[... more of the message ...]\n{}", last_lines(&end, room / 2));
+        }
         format!(
             "{start}\n[... {} of {} left out; print less, or write to a file and print parts of \
              it ...]\n{end}",
@@ -72,15 +83,13 @@ fn last_lines(text: &str, room: usize) -> &str {
 /// As a terminal would show it in the end: without colours, and of a line that is drawn again and
 /// again, such as a progress bar, the last state.
 fn clean(text: &str) -> String {
-    let text = strip_str(text).to_string();
-    if !text.contains('\r') {
-        return printable(&text).into_owned();
-    }
     let mut clean = String::with_capacity(text.len());
+    // Line by line: an escape without an end must not take the rest of the output with it.
     for (index, line) in text.split('\n').enumerate() {
         if index > 0 {
             clean.push('\n');
         }
+        let line = strip_str(line).to_string();
         let last = line.rsplit('\r').find(|state| !state.trim().is_empty());
         clean.push_str(last.unwrap_or_default());
     }
@@ -128,6 +137,11 @@ mod tests {
         let text = "\x1b[31mred\x1b[0m\n 10%|#   |\r 50%|##  |\r100%|####|\nnext\r\n\x07\0";
         let clean = fit(&output(text.as_bytes(), 1 << 20), 1024, 50);
         assert_eq!(clean, "red\n100%|####|\nnext\n");
+        for unended in ["\x1b_G", "\x1b]0;title", "\x1bP"] {
+            let text = format!("{unended} lost\nValueError: kept");
+            let clean = fit(&output(text.as_bytes(), 1 << 20), 1024, 50);
+            assert!(clean.ends_with("\nValueError: kept"), "{clean:?}");
+        }
     }
 
     proptest! {

@@ -163,11 +163,9 @@ impl Conversation {
     pub(crate) fn answer(&mut self, replies: &[(String, Reply)]) {
         match self.endpoint.protocol {
             Protocol::OpenAi => {
-                // All answers to tools come first, then the images that they cannot hold.
-                let messages = replies.iter().flat_map(|(id, reply)| reply.openai_chat(id));
-                let (tools, images): (Vec<_>, Vec<_>) =
-                    messages.partition(|message| message["role"] == "tool");
-                self.messages.extend(tools.into_iter().chain(images));
+                self.messages.extend(replies.iter().map(|(id, reply)| reply.openai_chat(id)));
+                let images = replies.iter().filter_map(|(id, reply)| reply.openai_chat_images(id));
+                self.messages.extend(images);
             }
             Protocol::Anthropic => {
                 let results: Vec<_> =

@@ -2,11 +2,15 @@
 local({
   # Other R processes that the program starts are not asked to read this file.
   Sys.unsetenv("R_TESTS")
-  folder <- gsub("%", "%%", file.path(getwd(), ".displays"), fixed = TRUE)
+  folder <- file.path(getwd(), ".displays")
   count <- 0L
   options(device = function(width = 8, height = 6, ...) {
     count <<- count + 1L
-    file <- file.path(folder, sprintf("plot-%03d-%%03d.png", count))
-    grDevices::png(file, width = width, height = height, units = "in", res = 100)
+    dir.create(folder, showWarnings = FALSE)
+    name <- sprintf("plot-%07d-%03d-%%03d.png", Sys.getpid(), count)
+    file <- file.path(gsub("%", "%%", folder, fixed = TRUE), name)
+    # Nobody means a plot of 50 inches: those are pixels.
+    inches <- function(size) if (size > 50) size / 100 else size
+    grDevices::png(file, inches(width), inches(height), units = "in", res = 100)
   })
 })

@@ -1,4 +1,4 @@
-"""Keeps each figure that the program shows, or draws and never saves."""
+"""Keeps each figure that the program shows, or draws and does not save where it is seen."""
 
 import atexit
 import io
@@ -7,15 +7,29 @@ import sys
 
 
 def install(pyplot, folder):
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    workspace = os.path.dirname(folder)
+    pictures = (".png", ".jpg", ".jpeg", ".gif", ".webp")
     save = Figure.savefig
     shown = []
 
-    def savefig(figure, *args, **options):
-        result = save(figure, *args, **options)
-        settle(figure)
+    def savefig(figure, name, *args, **options):
+        result = save(figure, name, *args, **options)
+        if is_seen(name, options.get("format")):
+            settle(figure)
         return result
+
+    def is_seen(name, format):
+        """Whether what was saved is a picture among the files that the program leaves."""
+        if not isinstance(name, (str, os.PathLike)):
+            return False
+        path = os.path.abspath(os.fspath(name))
+        end = "." + (format or rcParams["savefig.format"])
+        if not format and os.path.splitext(path)[1]:
+            end = os.path.splitext(path)[1]
+        return path.startswith(workspace + os.sep) and end.lower() in pictures
 
     def settle(figure):
         figure._settled = True
@@ -30,8 +44,10 @@ def install(pyplot, folder):
             save(figure, image, format="png", bbox_inches="tight")
             settle(figure)
             keep.count += 1
+            os.makedirs(folder, exist_ok=True)
+            # Other processes of the program have figures, too.
+            path = os.path.join(folder, f"figure-{os.getpid():07}-{keep.count:03}.png")
             # Whole or not at all: a program may be killed at any time.
-            path = os.path.join(folder, f"figure-{keep.count:03}.png")
             with open(path + ".part", "wb") as file:
                 file.write(image.getvalue())
             os.rename(path + ".part", path)
@@ -63,4 +79,6 @@ def install(pyplot, folder):
     Figure.show = lambda figure, *args, **options: keep(figure)
     pyplot.savefig = save_current
     pyplot.show = show
+    # Between the steps of an animation; only its last state is shown.
+    pyplot.pause = lambda interval: None
     atexit.register(at_exit)

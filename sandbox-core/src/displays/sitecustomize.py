@@ -5,9 +5,12 @@ import sys
 
 # What importlib is made of. The package itself takes longer to import than all of this.
 from _frozen_importlib import module_from_spec
-from _frozen_importlib_external import PathFinder, spec_from_file_location
+from _frozen_importlib_external import PathFinder
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
+# Now: the program may remove the file before it draws.
+with open(os.path.join(FOLDER, "displays.py"), encoding="utf-8") as file:
+    SOURCE = file.read()
 
 
 class Finder:
@@ -17,18 +20,27 @@ class Finder:
     def find_spec(name, path=None, target=None):
         if name != "matplotlib.pyplot":
             return None
-        sys.meta_path.remove(Finder)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module):
                 execute(module)
-                place = os.path.join(FOLDER, "displays.py")
-                load(spec_from_file_location("_displays", place)).install(module, FOLDER)
+                if Finder in sys.meta_path:
+                    sys.meta_path.remove(Finder)
+                    add_to(module)
 
             spec.loader.exec_module = exec_module
         return spec
+
+
+def add_to(pyplot):
+    try:
+        names = {"__name__": "_displays"}
+        exec(compile(SOURCE, "displays.py", "exec"), names)
+        names["install"](pyplot, FOLDER)
+    except Exception as error:
+        print(f"figures cannot be shown: {error}", file=sys.stderr)
 
 
 def load(spec):
