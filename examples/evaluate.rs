@@ -88,7 +88,10 @@ fn job(answer: &Answer, word: &str) -> sandbox::Result<Job> {
         "bash" => format!("echo {word:?}"),
         _ => format!("print({word:?})"),
     };
-    let code = format!("{}\n{}\n{print}\n", unfenced(&answer.answer), answer.test);
+    // In bash a test that fails does not end anything by itself.
+    let strict = if answer.language == "bash" { "set -e\n" } else { "" };
+    // An empty line, so that an answer cannot take the first line of its test with it.
+    let code = format!("{}\n\n{strict}{}\n{print}\n", unfenced(&answer.answer), answer.test);
     Job::source(&answer.language, code)
         .timeout(Duration::from_secs(5))
         .limit(|limits| limits.cpu = Duration::from_secs(5))

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sandbox_core::{
     Cancel, Displays, Error, ErrorKind, Event, Execution, Executor, Job, JobBuilder, JobSpec,
-    RelPath, Result, Size,
+    RelPath, Result, Size, Termination,
 };
 
 use tracing::field::Empty;
@@ -318,6 +318,14 @@ impl CodeTool {
         self.locked().list()
     }
 
+    /// The same as text for a model: those beyond the first fifty are counted.
+    pub fn list_files(&self) -> String {
+        match &self.files()[..] {
+            [] => "There are no files.".to_owned(),
+            files => report::list(files, &[]),
+        }
+    }
+
     /// The bytes of a file that the next call finds.
     pub fn read_file(&self, path: &str) -> Option<Bytes> {
         self.locked().get(path).map(|file| file.bytes)
@@ -392,7 +400,11 @@ impl Call {
             Err(error) => return report::not_run(error),
         };
         let room = self.tool.locked().room();
-        let left = Left::read(&outcome, &self.spec, room).await;
+        // Nobody waits for what a call was cancelled at.
+        let left = match outcome.termination {
+            Termination::Cancelled => Left::default(),
+            _ => Left::read(&outcome, &self.spec, room).await,
+        };
         let taken = self.tool.locked().take(left, &self.staged);
         let tool = &self.tool.0;
         let images = images::choose(&outcome, &taken.changed, tool.images);

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use sandbox::wire::{OutcomeJson, RefusalJson};
-use sandbox::{ExecutorExt as _, Outcome, Result};
+use sandbox::{Error, ErrorKind, ExecutorExt as _, Outcome, Result};
 
 use crate::REFUSED;
 use crate::args::BatchArgs;
@@ -21,13 +22,15 @@ use crate::run::{Signals, prepare, refuse, save};
 use journal::{Entry, Journal};
 use line::{Id, Lines, Source};
 use progress::Progress;
-use queue::Queue;
+use queue::{Queue, Work};
 use summary::End;
 
 /// Some jobs have no outcome.
 const INCOMPLETE: u8 = 1;
 /// As if SIGINT had ended it.
 const INTERRUPTED: u8 = 130;
+/// How long results may still be written after a second signal.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs all jobs of a file; returns the command's exit status.
 pub(crate) async fn batch(args: BatchArgs) -> u8 {
@@ -41,23 +44,31 @@ pub(crate) async fn batch(args: BatchArgs) -> u8 {
 }
 
 async fn run(args: BatchArgs) -> Result<u8> {
-    let mut signals = Signals::new()?;
     let source = Source::open(&args.source)?;
     let lines = || Lines::new(&source, &args.limits, &args.conditions);
     if let Some(folder) = &args.artifacts {
         prepare(folder)?;
     }
-    let mut journal = Journal::open(args.results.as_deref())?;
+    if args.results.as_deref().is_some_and(|results| source.is_at(results)) {
+        let message = "the results would go into the file of the jobs; name another";
+        return Err(Error::new(ErrorKind::InvalidJob, "--results", message));
+    }
+    let journal = Journal::open(args.results.as_deref())?;
     // Everything is checked before anything runs.
-    let total = queue::check(lines()?, &journal)?;
-    let executor = args.backend.executor().await?;
+    let work = queue::check(lines()?, &journal.finished())?;
+    // From here on a signal does not just end the command: programs run, and results are written.
+    let mut signals = Signals::new()?;
+    let executor = tokio::select! {
+        executor = args.backend.executor() => executor?,
+        () = signals.any() => return Ok(INTERRUPTED),
+    };
     let most = args.jobs.map_or_else(|| args.backend.usual_jobs(), usize::from);
 
-    let mut summary = std::mem::take(&mut journal.summary);
-    let mut progress = Progress::new(total, journal.done());
+    let Work { jobs: total, finished, mut summary } = work;
+    let mut progress = Progress::new(total, finished);
     let queue = Arc::new(Queue::default());
     let jobs = queue.jobs(lines()?, journal.finished());
-    let mut writer = journal.write();
+    let writer = journal.write();
     let outcomes = executor.run_all(jobs, most);
     // Files of the jobs that have ended are saved while the next ones run.
     let ended = outcomes.map(|(index, result)| {
@@ -66,13 +77,17 @@ async fn run(args: BatchArgs) -> Result<u8> {
     });
     let mut ended = pin!(ended.buffer_unordered(most));
     let mut interrupts = 0;
+    // What waits to be written; a reader that is slow must not keep signals out.
+    let mut unwritten = None;
     loop {
         tokio::select! {
-            next = ended.next() => {
-                let Some((end, entry)) = next else { break };
-                if !writer.write(entry).await {
-                    break;
-                }
+            next = ended.next(), if unwritten.is_none() => {
+                let Some(next) = next else { break };
+                unwritten = Some(next);
+            }
+            place = writer.place(), if unwritten.is_some() => {
+                let (Some(place), Some((end, entry))) = (place, unwritten.take()) else { break };
+                place.send(entry);
                 progress.step(&end);
                 summary.add(&end);
             }
@@ -83,12 +98,22 @@ async fn run(args: BatchArgs) -> Result<u8> {
                 if interrupts > 1 {
                     break;
                 }
-                progress.say("no more jobs are started; once more cancels those that run");
+                progress.say("no more jobs are started; once more kills those that run");
             }
         }
     }
     progress.finish();
-    writer.finish().await?;
+    tokio::select! {
+        written = writer.finish() => written?,
+        // After a second signal nobody is waited for.
+        () = async {
+            while interrupts < 2 {
+                signals.any().await;
+                interrupts += 1;
+            }
+            tokio::time::sleep(GRACE).await;
+        } => {}
+    }
     queue.broken()?;
     summary.print(total, progress.elapsed());
     Ok(match interrupts {
@@ -109,9 +134,10 @@ async fn record(id: Id, result: Result<Outcome>, folder: Option<&Path>) -> (End,
         Some(folder) if !outcome.artifacts.is_empty() => save(&outcome, Some(&folder)).await,
         _ => (BTreeMap::new(), None),
     };
-    if let Some(error) = unsaved {
-        // Not finished: its files are part of its result.
-        return (End::refused(&error), Entry::new(&id, RefusalJson::new(&error)));
+    let json = OutcomeJson::new(&outcome, &saved);
+    match unsaved {
+        None => (End::of(&outcome), Entry::new(&id, json)),
+        // The outcome stands, and the job is not finished: its files are part of its result.
+        Some(error) => (End::unsaved(&outcome), Entry::unsaved(&id, json, &error)),
     }
-    (End::of(&outcome), Entry::new(&id, OutcomeJson::new(&outcome, &saved)))
 }

@@ -13,17 +13,35 @@ mod tune;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use sandbox::{Error, ErrorKind};
+use tokio::runtime::Builder;
 
 use crate::args::{Args, Command};
 
 /// The sandbox refused or failed; no program's exit status is meant.
 const REFUSED: u8 = 125;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// How long work that blocks may still take when the command has ended: a read of standard input
+/// may wait for ever.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            run::say(&format!("cannot start: {error}"));
+            return ExitCode::from(REFUSED);
+        }
+    };
+    let code = runtime.block_on(command());
+    runtime.shutdown_timeout(GRACE);
+    code
+}
+
+async fn command() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage(&error),

@@ -108,9 +108,13 @@ fn each_line_has_an_outcome_with_its_id_and_a_summary_says_how_they_ended() {
     assert_eq!(results["slow"]["termination"]["reason"], "wall_time");
     assert_eq!(results["none"]["error"]["kind"], "unknown_runtime");
     let said = stderr(&output);
-    for line in
-        ["exited 0", "exited 3", "wall_time", "not run: unknown_runtime", "5 jobs, 1 without"]
-    {
+    for line in [
+        "exited 0",
+        "exited 3",
+        "wall_time",
+        "no outcome: unknown_runtime",
+        "5 jobs, 1 not finished",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
 }
@@ -126,6 +130,7 @@ fn a_wrong_line_is_named_and_nothing_runs() {
         (json!({ "code": "" }), "empty"),
         (json!({ "id": "a/b", "code": "1" }), "cannot name a folder"),
         (json!({ "id": "..", "code": "1" }), "cannot name a folder"),
+        (json!({ "id": "\u{1F600}".repeat(60), "code": "1" }), "1 to 200 bytes"),
         (json!({ "id": "1", "code": "1" }), "given twice"),
         (json!({ "code": "1", "limits": { "timeout": "5" } }), "limits.timeout"),
         (json!({ "code": "1", "limits": { "memory": "1B" } }), "limits.memory"),
@@ -143,6 +148,7 @@ fn a_wrong_line_is_named_and_nothing_runs() {
     let batch = Batch::new([good]);
     for (args, expected) in [
         (&["--results", "."][..], "directory"),
+        (&["--results", "jobs.jsonl"], "file of the jobs"),
         (&["--results", "/dev/full"], "not a file"),
         (&["--artifacts", "jobs.jsonl"], "--artifacts"),
         (&["--jobs", "0"], "--jobs"),
@@ -169,7 +175,7 @@ fn a_batch_that_was_killed_goes_on_and_runs_nothing_again() {
     let output = batch.run(&["--results", "results"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("of 200 jobs are finished already"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("200 jobs, 0 without an outcome"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("200 jobs, 0 not finished"), "{}", stderr(&output));
     let after = fs::read_to_string(batch.path("results")).expect("results");
     assert!(after.starts_with(whole), "a result was written anew");
     assert_eq!(batch.results().len(), 200);
@@ -193,10 +199,89 @@ fn results_of_something_else_are_refused() {
     assert!(stderr(&output).contains("job \"job-1\" is not the one"), "{}", stderr(&output));
     assert_eq!(fs::read(batch.path("results")).expect("results"), results);
 
-    fs::write(batch.path("other"), "{\"some\": \"json\"}\n").expect("write");
-    let output = batch.run(&["--results", "other"]);
-    assert!(stderr(&output).contains("line 1 is no result"), "{}", stderr(&output));
-    assert_eq!(fs::read(batch.path("other")).expect("other"), b"{\"some\": \"json\"}\n");
+    // What is not a result, and what only looks like the beginning of one.
+    for text in ["{\"some\": \"json\"}\n", "precious text", "{\"id\": 1", "{\"id\":\"a\"}", "a\nb"]
+    {
+        fs::write(batch.path("other"), text).expect("write");
+        let output = batch.run(&["--results", "other"]);
+        assert_eq!(output.status.code(), Some(125), "{text}");
+        assert!(stderr(&output).contains("line 1 is no result"), "{text}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(batch.path("other")).expect("other"), text);
+    }
+}
+
+#[test]
+fn a_result_whose_line_has_no_end_is_a_result() {
+    let batch = Batch::new((0..3).map(echo));
+    assert!(batch.run(&["--results", "results"]).status.success());
+    let before = fs::read_to_string(batch.path("results")).expect("results");
+    fs::write(batch.path("results"), before.trim_end()).expect("write");
+    let output = batch.run(&["--results", "results"]);
+    assert!(stderr(&output).contains("3 of 3 jobs are finished already"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(batch.path("results")).expect("results"), before);
+}
+
+#[test]
+fn other_options_are_other_jobs_and_only_those_of_the_file_count() {
+    let batch = Batch::new((0..4).map(echo));
+    assert!(batch.run(&["--results", "results"]).status.success());
+    let output = batch.run(&["--results", "results", "--memory", "64MiB"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("options have changed"), "{}", stderr(&output));
+    let lines: String = (0..2).map(|id| format!("{}\n", echo(id))).collect();
+    // With the mark that some editors put there.
+    fs::write(batch.path("jobs.jsonl"), format!("\u{feff}{lines}")).expect("write");
+    let output = batch.run(&["--results", "results"]);
+    assert!(stderr(&output).contains("2 of 2 jobs are finished"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("2 jobs, 0 not finished"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_outcome_stands_whose_files_cannot_be_saved_and_its_job_runs_again() {
+    let code = "echo printed; echo x > out.txt";
+    let batch = Batch::new([json!({ "id": "a", "runtime": "bash", "code": code })]);
+    fs::create_dir(batch.path("out")).expect("mkdir");
+    // The folder's name is taken by a file.
+    fs::write(batch.path("out/a"), "").expect("write");
+    let output = batch.run(&["--results", "results", "--artifacts", "out"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("files not saved"), "{}", stderr(&output));
+    let result = &batch.results()["a"];
+    assert_eq!(result["stdout"]["text"], "printed\n");
+    assert!(result["unsaved"].as_str().is_some_and(|why| why.contains("out/a")), "{result}");
+    fs::remove_file(batch.path("out/a")).expect("remove");
+    assert!(batch.run(&["--results", "results", "--artifacts", "out"]).status.success());
+    assert_eq!(fs::read(batch.path("out/a/out.txt")).expect("saved"), b"x\n");
+}
+
+/// Waits for the end, and says how long it took.
+fn ends(mut child: Child) -> Duration {
+    let since = Instant::now();
+    while child.try_wait().expect("wait").is_none() {
+        assert!(since.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    since.elapsed()
+}
+
+#[test]
+fn signals_count_also_while_lines_are_read_and_while_nobody_reads_results() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
+    let child = command.args(["batch", "-"]).stdin(Stdio::piped()).spawn().expect("sandbox");
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::SIGINT);
+    assert!(ends(child) < Duration::from_secs(5));
+
+    // Results that nobody takes: far more than a pipe holds.
+    let large = |id| json!({ "id": format!("{id}"), "runtime": "bash", "code": "head -c 300000 /dev/zero | tr '\\0' x" });
+    let batch = Batch::new((0..100).map(large));
+    let child = batch.start(&[]);
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..2 {
+        signal(&child, Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(ends(child) < Duration::from_secs(5));
 }
 
 #[test]
@@ -310,7 +395,7 @@ fn on_a_terminal_there_is_a_bar_with_rate_and_time_left() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("/100, ") && text.contains("/s, ") && text.contains(" left"), "{text:?}");
-    assert!(text.contains("100 jobs, 0 without an outcome"), "{text:?}");
+    assert!(text.contains("100 jobs, 0 not finished"), "{text:?}");
 }
 
 #[test]

@@ -245,6 +245,83 @@ fn what_a_client_ran_dies_with_it() {
 }
 
 #[test]
+fn a_call_that_is_cancelled_while_it_waits_for_its_turn_never_runs() {
+    let mut client = Client::start(&["--jobs", "1"]);
+    client.run(1, "print('up', flush=True)\nimport time\ntime.sleep(1)");
+    client.next(|message| message["method"] == "notifications/progress");
+    for id in 2..12 {
+        client.run(id, &format!("open('made-{id}', 'w')"));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    for id in 2..12 {
+        client.cancel(id);
+    }
+    client.run(12, "open('made-12', 'w')");
+    assert!(client.text(1).contains("up"));
+    let text = client.text(12);
+    assert!(text.contains("made-12") && !text.contains("made-2"), "{text}");
+}
+
+/// As some launch their servers: both ends are one socket, of which a read cannot be given up.
+#[test]
+fn over_a_socket_a_signal_ends_the_server_too() {
+    for stdio in ["socket", "pipe"] {
+        let (own, theirs) = std::os::unix::net::UnixStream::pair().expect("pair");
+        let mut command = Command::new(SANDBOX);
+        command.arg("mcp");
+        match stdio {
+            "socket" => {
+                let theirs = std::os::fd::OwnedFd::from(theirs);
+                command.stdin(theirs.try_clone().expect("clone")).stdout(theirs);
+            }
+            _ => drop(command.stdin(Stdio::piped()).stdout(Stdio::piped())),
+        }
+        let mut server = command.spawn().expect("sandbox mcp");
+        std::thread::sleep(Duration::from_millis(500));
+        kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM).expect("kill");
+        let since = Instant::now();
+        while server.try_wait().expect("wait").is_none() {
+            assert!(since.elapsed() < Duration::from_secs(8), "over a {stdio} it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(own);
+    }
+}
+
+#[test]
+fn what_programs_leave_makes_no_message_that_clients_refuse() {
+    let mut client = Client::start(&[]);
+    let code = "import os\nfolder = '/'.join(['\u{1F600}' * 60] * 3)\nos.makedirs(folder)\n\
+                for n in range(250): open(f'{folder}/{n}.txt', 'w').write('x')\n\
+                open('huge.bin', 'wb').write(bytes(9 << 20))";
+    client.run(1, code);
+    let text = client.text(1);
+    assert!(text.len() < 100_000, "{} bytes", text.len());
+    client.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "list_files" } }));
+    let text = client.text(2);
+    assert!(text.len() < 100_000 && text.contains("more"), "{} bytes", text.len());
+    // All are there, page by page.
+    let (mut cursor, mut count) = (Value::Null, 0);
+    for id in 3.. {
+        let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
+        client.send(
+            &json!({ "jsonrpc": "2.0", "id": id, "method": "resources/list", "params": params }),
+        );
+        let page = client.answer(id);
+        count += page["result"]["resources"].as_array().expect("resources").len();
+        cursor = page["result"]["nextCursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(count, 251);
+    client.send(&json!({ "jsonrpc": "2.0", "id": 99, "method": "resources/read", "params": { "uri": "sandbox://files/huge.bin" } }));
+    assert!(
+        client.answer(99)["error"]["message"].as_str().is_some_and(|why| why.contains("parts"))
+    );
+}
+
+#[test]
 fn a_client_that_only_closes_its_output_is_answered() {
     let mut client = Client::start(&[]);
     client.run(1, "import time\ntime.sleep(.5)\nprint('late')");
@@ -407,6 +484,7 @@ fn an_address_that_others_reach_needs_a_token_and_a_token_must_be_one() {
         (&["--http", "0.0.0.0:0"][..], "can be reached from other machines"),
         (&["--http", "[::]:0"], "can be reached from other machines"),
         (&["--http", "127.0.0.1:0", "--token", "short"], "can be guessed"),
+        (&["--http", "127.0.0.1:0", "--token", ""], "can be guessed"),
         (&["--runtime", "cobol"], "cobol"),
         (&["--memory", "1B"], "limits.memory"),
     ] {
@@ -427,6 +505,8 @@ fn over_http_only_those_are_let_in_who_may() {
         (host.clone(), "401"),
         (format!("{host}\r\nAuthorization: Bearer {TOKEN}x"), "401"),
         (format!("{host}\r\nAuthorization: Basic {TOKEN}"), "401"),
+        (format!("{host}\r\nAuthorization: {TOKEN}"), "401"),
+        (format!("{host}\r\nAuthorization: bearer {TOKEN}"), "200"),
         (with_token.clone(), "200"),
         // What a page in a browser would send, also one whose name leads to this machine.
         (format!("{with_token}\r\nOrigin: http://evil.example"), "403"),
@@ -477,17 +557,63 @@ fn over_http_files_belong_to_a_session_and_programs_end_with_it() {
     assert!(server.post(&mine, &call(4, "1")).starts_with("HTTP/1.1 404"));
 }
 
+/// A client that asks and then does not read must not keep its own session from hearing it.
 #[test]
-fn the_number_of_sessions_is_bounded_and_a_place_is_given_back() {
+fn over_http_a_client_that_does_not_read_can_cancel() {
+    let server = HttpServer::start(&[]);
+    let session = server.open();
+    let flood = format!(
+        "import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 600; : {}'])\nwhile True: print('x' * 9999, flush=True)",
+        "deaf-5505"
+    );
+    let mut body: Value = serde_json::from_str(&call(1, &flood)).expect("json");
+    body["params"]["_meta"] = json!({ "progressToken": 1 });
+    let body = body.to_string();
+    let mut deaf = TcpStream::connect(&server.address).expect("connected");
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\n{session}\r\nContent-Type: application/json\r\nAccept: \
+         application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    deaf.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+    lives("deaf-5505");
+    // Long enough for everything between to be full.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(is_alive("deaf-5505"));
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+    assert!(server.post(&session, &cancel.to_string()).starts_with("HTTP/1.1 202"));
+    let took = dies("deaf-5505");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop(deaf);
+}
+
+#[test]
+fn over_http_a_signal_ends_the_server_whoever_holds_a_connection() {
+    let mut server = HttpServer::start(&["--token", TOKEN]);
+    let mut half = TcpStream::connect(&server.address).expect("connected");
+    half.write_all(b"POST /mcp HTTP/1.1\r\n").expect("sent");
+    std::thread::sleep(Duration::from_millis(300));
+    kill(Pid::from_raw(server.server.id() as i32), Signal::SIGTERM).expect("kill");
+    let since = Instant::now();
+    while server.server.try_wait().expect("wait").is_none() {
+        assert!(since.elapsed() < Duration::from_secs(8), "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(half);
+}
+
+#[test]
+fn the_number_of_sessions_is_bounded_and_those_that_nobody_uses_go_first() {
     let server = HttpServer::start(&[]);
     let host = format!("Host: {}", server.address);
-    let mut sessions: Vec<_> = (0..64).map(|_| server.open()).collect();
-    let answer = server.post(&host, &initialize());
-    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
-    let last = sessions.pop().expect("sessions");
-    server.request(&format!("DELETE /mcp HTTP/1.1\r\n{last}"), "");
-    let since = Instant::now();
-    while !server.post(&host, &initialize()).starts_with("HTTP/1.1 200") {
-        assert!(since.elapsed() < PATIENCE, "no place was given back");
+    let mine = server.open();
+    server.post(&mine, &call(1, "open('mine.txt', 'w').write('still here')"));
+    let first = server.open();
+    // Others open sessions, and never go on.
+    for _ in 0..100 {
+        assert!(server.post(&host, &initialize()).starts_with("HTTP/1.1 200"));
     }
+    let answer = server.post(&mine, &call(2, "print(open('mine.txt').read())"));
+    assert!(answer.contains("still here"), "{answer}");
+    assert!(server.post(&first, &call(1, "1")).starts_with("HTTP/1.1 404"));
 }

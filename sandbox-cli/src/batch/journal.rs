@@ -5,20 +5,29 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sandbox::{Error, ErrorKind, Result};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::oneshot;
 
 use super::line::{Id, digest};
-use super::summary::{End, Summary};
+use super::summary::End;
 
-/// Bytes of a line that is read; what a job printed is in it.
-const MOST_LINE: u64 = 4 << 30;
+/// What a line begins with.
+const BEGINNING: &[u8] = b"{\"id\":\"";
+
+/// Whether this can be the beginning of a line.
+fn is_beginning(line: &[u8]) -> bool {
+    let length = line.len().min(BEGINNING.len());
+    line[..length] == BEGINNING[..length]
+}
 
 /// A line of the results.
 #[derive(Debug)]
@@ -28,13 +37,25 @@ pub(crate) struct Entry(Vec<u8>);
 struct Line<'a, T> {
     id: &'a str,
     job: &'a str,
+    /// Why files of the outcome could not be saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsaved: Option<String>,
     #[serde(flatten)]
     result: T,
 }
 
 impl Entry {
     pub(crate) fn new(id: &Id, result: impl Serialize) -> Self {
-        let line = Line { id: &id.name, job: &id.job, result };
+        Self::of(Line { id: &id.name, job: &id.job, unsaved: None, result })
+    }
+
+    /// An outcome whose files could not be saved.
+    pub(crate) fn unsaved(id: &Id, result: impl Serialize, error: &Error) -> Self {
+        let unsaved = Some(error.to_string());
+        Self::of(Line { id: &id.name, job: &id.job, unsaved, result })
+    }
+
+    fn of(line: Line<'_, impl Serialize>) -> Self {
         // What is serialized has string keys and no other way to fail.
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
         bytes.push(b'\n');
@@ -43,40 +64,52 @@ impl Entry {
 }
 
 /// What is read of a line.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Earlier {
     id: String,
     job: String,
     termination: Option<Termination>,
     cost: Option<Cost>,
+    unsaved: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Termination {
     reason: String,
     code: Option<i32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Cost {
     usd: f64,
 }
 
-/// The jobs that are finished, and what they were: digests of ids, and of lines.
+impl Earlier {
+    /// How it ended, if it is finished.
+    fn end(&self) -> Option<End> {
+        let termination = self.termination.as_ref().filter(|_| self.unsaved.is_none())?;
+        let end = End::new(&termination.reason, termination.code);
+        Some(end.with_cost(self.cost.as_ref().map(|cost| cost.usd)))
+    }
+}
+
+/// The jobs that have a result, by digests of their ids.
 #[derive(Debug, Default)]
-pub(crate) struct Finished(HashMap<String, String>);
+pub(crate) struct Finished(HashMap<String, Earlier>);
 
 impl Finished {
-    pub(crate) fn contains(&self, id: &Id) -> bool {
-        self.0.contains_key(&digest(id.name.as_bytes()))
+    /// How that job ended, if it is finished.
+    pub(crate) fn end(&self, id: &Id) -> Option<End> {
+        self.0.get(&digest(id.name.as_bytes())).and_then(Earlier::end)
     }
 
-    /// Whether the finished job of that id is this one.
+    /// Whether the job of that id is the one that has a result.
     pub(crate) fn agrees(&self, id: &Id) -> Result<()> {
         match self.0.get(&digest(id.name.as_bytes())) {
-            Some(job) if *job != id.job => {
+            Some(earlier) if earlier.job != id.job => {
                 let message = format!(
-                    "job {:?} is not the one that is finished there; name another file",
+                    "job {:?} is not the one that has a result there: its line or the command's \
+                     options have changed; name another file",
                     id.name
                 );
                 Err(Error::new(ErrorKind::Conflict, "--results", message))
@@ -91,8 +124,6 @@ impl Finished {
 pub(crate) struct Journal {
     output: Output,
     finished: Arc<Finished>,
-    /// Of what is finished.
-    pub(crate) summary: Summary,
 }
 
 #[derive(Debug)]
@@ -105,8 +136,7 @@ impl Journal {
     /// Standard output, or a file, which may have results of the same batch.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
-            let (finished, summary) = Default::default();
-            return Ok(Self { output: Output::Stdout, finished, summary });
+            return Ok(Self { output: Output::Stdout, finished: Arc::default() });
         };
         let wrong = |kind, what: String| {
             Error::new(kind, "--results", format!("{}: {what}", path.display()))
@@ -117,52 +147,56 @@ impl Journal {
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(wrong(ErrorKind::Save, "is not a file".into()));
         }
-        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| wrong(ErrorKind::Save, "another batch is writing to it".into()))?;
-        let mut journal =
-            Self { output: Output::Stdout, finished: Arc::default(), summary: Summary::default() };
-        let mut finished = HashMap::new();
-        let whole = journal.read(&file, &mut finished).map_err(|error| match error.kind() {
+        let file =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, errno)| match errno {
+                    Errno::EWOULDBLOCK => {
+                        wrong(ErrorKind::Save, "another batch is writing to it".into())
+                    }
+                    errno => failed(errno.into()),
+                },
+            )?;
+        let earlier = Self::read(&file).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => wrong(ErrorKind::Input, error.to_string()),
             _ => failed(error),
         })?;
-        file.set_len(whole).map_err(failed)?;
-        journal.finished = Arc::new(Finished(finished));
-        journal.output = Output::File(file);
-        Ok(journal)
+        Ok(Self { output: Output::File(file), finished: Arc::new(Finished(earlier)) })
     }
 
-    /// Reads the results; returns where the last whole line ends.
-    fn read(&mut self, file: &File, finished: &mut HashMap<String, String>) -> io::Result<u64> {
-        let mut file = file;
-        file.seek(SeekFrom::Start(0))?;
-        let mut reader = BufReader::new(file);
+    /// Reads the results, and leaves whole lines.
+    fn read(file: &File) -> io::Result<HashMap<String, Earlier>> {
+        let mut earlier = HashMap::new();
         let mut whole = 0;
+        let mut reader = BufReader::new(file);
         for number in 1.. {
             let mut line = Vec::new();
-            (&mut reader).take(MOST_LINE).read_until(b'\n', &mut line)?;
-            if line.last() != Some(&b'\n') {
+            reader.read_until(b'\n', &mut line)?;
+            if line.is_empty() {
                 break;
             }
-            whole += line.len() as u64;
-            let earlier: Earlier = serde_json::from_slice(&line).map_err(|error| {
-                let what = format!("line {number} is no result of a batch: {error}");
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })?;
-            // What could not be run is tried again.
-            let Some(termination) = earlier.termination else { continue };
-            let end = End::new(&termination.reason, termination.code);
-            let end = end.with_cost(earlier.cost.map(|cost| cost.usd));
-            if finished.insert(digest(earlier.id.as_bytes()), earlier.job).is_none() {
-                self.summary.add(&end);
+            let result = serde_json::from_slice::<Earlier>(&line);
+            let is_ended = line.ends_with(b"\n");
+            match result {
+                Ok(result) => {
+                    whole += line.len() as u64;
+                    if !is_ended {
+                        // Somebody took the end of the line away; the result is whole.
+                        (&*file).write_all(b"\n")?;
+                    }
+                    // What could not be run is tried again; the last line of an id counts.
+                    earlier.insert(digest(result.id.as_bytes()), result);
+                }
+                // The beginning of a line, as this command writes it: half of a result.
+                Err(error) if error.is_eof() && !is_ended && is_beginning(&line) => {
+                    file.set_len(whole)?;
+                }
+                Err(error) => {
+                    let what = format!("line {number} is no result of a batch: {error}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
             }
         }
-        Ok(whole)
-    }
-
-    /// How many jobs are finished.
-    pub(crate) fn done(&self) -> u64 {
-        self.finished.0.len() as u64
+        Ok(earlier)
     }
 
     pub(crate) fn finished(&self) -> Arc<Finished> {
@@ -203,9 +237,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes an entry; false when no more can be written.
-    pub(crate) async fn write(&mut self, entry: Entry) -> bool {
-        self.entries.send(entry).await.is_ok()
+    /// Waits until an entry can be written; `None` when no more can. Cancel-safe.
+    pub(crate) async fn place(&self) -> Option<Permit<'_, Entry>> {
+        self.entries.reserve().await.ok()
     }
 
     /// Waits until everything is written.
@@ -215,10 +249,10 @@ impl Writer {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let message =
-                    format!("cannot write: {error}; jobs that have no line will run again");
-                Err(Error::new(ErrorKind::Save, "results", message).with_source(error))
+                    format!("cannot write: {error}; jobs that have no line have no result");
+                Err(Error::new(ErrorKind::Save, "--results", message).with_source(error))
             }
-            Err(_) => Err(Error::new(ErrorKind::Save, "results", "the writer is gone")),
+            Err(_) => Err(Error::new(ErrorKind::Save, "--results", "the writer is gone")),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A job as a line of JSON.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use crate::job;
 
 /// Bytes that a line may have: a program, and files beside it.
 const MOST_LINE: u64 = 64 << 20;
-/// Characters of an id.
+/// Bytes of an id; a folder's name has at most 255.
 const MOST_ID: usize = 200;
 
 /// Where the lines are.
@@ -28,6 +29,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Whether it is the file at this path.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        let place = |metadata: io::Result<Metadata>| metadata.ok().map(|m| (m.dev(), m.ino()));
+        let there = place(std::fs::metadata(path));
+        there.is_some() && there == place(self.file.metadata())
+    }
+
     /// A file, or `-` for standard input. What can be read only once is read into a temporary file,
     /// so that all of it is checked before anything runs.
     pub(crate) fn open(path: &Path) -> Result<Self> {
@@ -112,6 +120,8 @@ pub(crate) struct Lines<'a> {
     folder: &'a Path,
     limits: &'a LimitArgs,
     conditions: &'a ConditionArgs,
+    /// What the command line says of every job.
+    options: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
@@ -129,7 +139,8 @@ impl<'a> Lines<'a> {
             Error::new(ErrorKind::Input, "FILE", error.to_string()).with_source(error)
         })?;
         let reader = BufReader::new(file);
-        Ok(Self { reader, number: 0, folder: &source.folder, limits, conditions })
+        let options = format!("{limits:?}{conditions:?}").into_bytes();
+        Ok(Self { reader, number: 0, folder: &source.folder, limits, conditions, options })
     }
 
     fn read(&mut self) -> Result<Option<(Id, Job)>> {
@@ -150,14 +161,15 @@ impl<'a> Lines<'a> {
                 let what = format!("it has more than {MOST_LINE} bytes; put data into files");
                 return Err(wrong(self.number, what));
             }
-            let line = line.trim_ascii();
+            // Some editors begin a file with a mark.
+            let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
             if line.is_empty() {
                 continue;
             }
             let fields = serde_json::from_slice(line);
             let job = fields.map_err(|error| error.to_string()).and_then(|fields| self.job(fields));
             let (name, job) = job.map_err(|what| wrong(self.number, what))?;
-            return Ok(Some((Id { name, job: digest(line) }, job)));
+            return Ok(Some((Id { name, job: digest(&[&self.options[..], line].concat()) }, job)));
         }
     }
 
@@ -251,16 +263,16 @@ impl Limits {
 
 /// An id names a folder for files, and is on a line of a report.
 fn check_id(id: &str) -> Result<(), String> {
-    let is_name = !id.is_empty() && id != "." && id != ".." && id.chars().count() <= MOST_ID;
+    let is_name = !id.is_empty() && id != "." && id != ".." && id.len() <= MOST_ID;
     if is_name && !id.contains('/') && !id.contains(char::is_control) {
         return Ok(());
     }
-    let short: String = id.chars().take(MOST_ID).collect();
-    Err(format!("id: {short:?} cannot name a folder; give 1 to {MOST_ID} characters without /"))
+    let short: String = id.chars().take(50).collect();
+    Err(format!("id: {short:?} cannot name a folder; give 1 to {MOST_ID} bytes without /"))
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
     // Sixteen bytes tell all jobs of the world apart.
     let digest = Sha256::digest(bytes);
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..16])
 }

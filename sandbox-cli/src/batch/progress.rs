@@ -40,7 +40,9 @@ impl Progress {
         // The rate is of what is run now.
         bar.set_position(before);
         bar.reset_eta();
-        bar.enable_steady_tick(TICK);
+        if !plain {
+            bar.enable_steady_tick(TICK);
+        }
         let now = Instant::now();
         if before > 0 {
             say(&format!("{before} of {total} jobs are finished already"));

@@ -6,21 +6,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sandbox::{Error, ErrorKind, Job, Result};
 
-use super::journal::{Finished, Journal};
+use super::journal::Finished;
 use super::line::{self, Id, Lines};
+use super::summary::Summary;
 
-/// Checks every line, and counts them.
-pub(crate) fn check(lines: Lines<'_>, journal: &Journal) -> Result<u64> {
+/// What there is to do.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) jobs: u64,
+    pub(crate) finished: u64,
+    /// Of those that are finished.
+    pub(crate) summary: Summary,
+}
+
+/// Checks every line.
+pub(crate) fn check(lines: Lines<'_>, finished: &Finished) -> Result<Work> {
     let mut seen = HashSet::new();
+    let mut work = Work::default();
     for line in lines {
         let (id, _) = line?;
-        journal.finished().agrees(&id)?;
+        finished.agrees(&id)?;
         if !seen.insert(line::digest(id.name.as_bytes())) {
             let message = format!("{:?} is given twice; ids must differ", id.name);
             return Err(Error::new(ErrorKind::InvalidJob, "id", message));
         }
+        work.jobs += 1;
+        if let Some(end) = finished.end(&id) {
+            work.finished += 1;
+            work.summary.add(&end);
+        }
     }
-    Ok(seen.len() as u64)
+    Ok(work)
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +65,7 @@ impl Queue {
         std::iter::from_fn(move || {
             while !queue.stopped.load(Ordering::Relaxed) {
                 match lines.next()? {
-                    Ok((id, _)) if finished.contains(&id) => {}
+                    Ok((id, _)) if finished.end(&id).is_some() => {}
                     Ok((id, job)) => {
                         queue.state().running.insert(index, id);
                         index += 1;

@@ -24,6 +24,8 @@ enum How {
     Ended(String),
     /// There is no outcome.
     NotRun(String),
+    /// There is one, and files that belong to it could not be saved.
+    Unsaved,
 }
 
 impl End {
@@ -47,6 +49,10 @@ impl End {
 
     pub(crate) fn refused(error: &Error) -> Self {
         Self { how: How::NotRun(error.kind().name().to_owned()), usd: None }
+    }
+
+    pub(crate) fn unsaved(outcome: &Outcome) -> Self {
+        Self { how: How::Unsaved, ..Self::of(outcome) }
     }
 
     pub(crate) fn with_cost(mut self, usd: Option<f64>) -> Self {
@@ -83,7 +89,7 @@ impl Summary {
 
     /// Jobs that have no outcome.
     pub(crate) fn refused(&self) -> u64 {
-        self.count(|how| matches!(how, How::NotRun(_)))
+        self.count(|how| matches!(how, How::NotRun(_) | How::Unsaved))
     }
 
     /// Prints a line for each way to end.
@@ -93,13 +99,14 @@ impl Summary {
             let how = match how {
                 How::Well => "exited 0".to_owned(),
                 How::Ended(how) => how.clone(),
-                How::NotRun(kind) => format!("not run: {kind}"),
+                How::NotRun(kind) => format!("no outcome: {kind}"),
+                How::Unsaved => "files not saved".to_owned(),
             };
             table.add_row([how, count.to_string()]);
         }
         let left = total.saturating_sub(self.count(|_| true));
         if left > 0 {
-            table.add_row(["not started".to_owned(), left.to_string()]);
+            table.add_row(["not started, or killed".to_owned(), left.to_string()]);
         }
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -112,7 +119,7 @@ impl Summary {
             priced => format!(", ${:.6} for {priced} of them", self.usd),
         };
         say(&format!(
-            "{total} jobs, {} without an outcome, in {:.1} s{cost}",
+            "{total} jobs, {} not finished, in {:.1} s{cost}",
             left + self.refused(),
             took.as_secs_f64()
         ));

@@ -1,9 +1,10 @@
 //! Many clients, over streamable HTTP.
 
+mod sessions;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,9 +12,9 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sandbox::{Error, ErrorKind};
+use sessions::Sessions;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +26,9 @@ use crate::run::{Signals, say};
 const SHORTEST_TOKEN: usize = 16;
 /// A program in JSON, every character of it escaped.
 const MOST_BODY: usize = 8 << 20;
-/// Clients at once; each may keep files in memory.
-const MOST_SESSIONS: usize = 64;
+/// How long a stop waits for connections.
+const GRACE: Duration = Duration::from_secs(2);
+const SCHEME: &[u8] = b"Bearer ";
 /// After how long without a message a client's files are gone.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
@@ -48,13 +50,11 @@ pub(crate) async fn serve(
         // The token is what counts; the names of this machine are not known.
         config = config.disable_allowed_hosts();
     }
-    let mut sessions = LocalSessionManager::default();
-    sessions.session_config.keep_alive = Some(IDLE);
-    let service =
-        StreamableHttpService::new(factory(tools, stop.clone()), Arc::new(sessions), config);
+    let sessions = Arc::new(Sessions::new(IDLE));
+    let service = StreamableHttpService::new(factory(tools, stop.clone()), sessions, config);
     let mut router = Router::new().nest_service("/mcp", service);
     if let Some(token) = token {
-        let expected = digest(format!("Bearer {token}"));
+        let expected = Sha256::digest(token).into();
         router =
             router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)));
     }
@@ -64,17 +64,27 @@ pub(crate) async fn serve(
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     say(&format!("serving MCP at http://{address}/mcp"));
-    let stopped = async move {
+    let serving = axum::serve(listener, router);
+    let serving = serving.with_graceful_shutdown(stop.clone().cancelled_owned());
+    let stopped = async {
         signals.any().await;
         stop.cancel();
+        // Programs are being killed. A client that only holds a connection does not count.
+        tokio::select! {
+            () = tokio::time::sleep(GRACE) => {}
+            () = signals.any() => {}
+        }
     };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await.map_err(failed)
+    tokio::select! {
+        served = serving => served.map_err(failed),
+        () = stopped => Ok(()),
+    }
 }
 
 /// An address that others reach needs a token, and a token must be one.
 fn check(address: SocketAddr, token: Option<String>) -> Result<Option<String>, Error> {
     let wrong = |message: String| Err(Error::new(ErrorKind::InvalidJob, "--token", message));
-    match token.filter(|token| !token.is_empty()) {
+    match token {
         None if address.ip().is_loopback() => Ok(None),
         None => wrong(format!(
             "{address} can be reached from other machines; give a token in SANDBOX_MCP_TOKEN, or \
@@ -90,31 +100,9 @@ fn check(address: SocketAddr, token: Option<String>) -> Result<Option<String>, E
 
 /// Makes a server for each session.
 fn factory(tools: Tools, stop: CancellationToken) -> impl Fn() -> io::Result<Server> {
-    let open = Arc::new(AtomicUsize::new(0));
     move || {
-        let place = Place::take(&open)?;
         let tool = tools.make().map_err(io::Error::other)?;
-        Ok(Server::new(tool).for_session(place, stop.child_token()))
-    }
-}
-
-/// One of the places for sessions.
-#[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> io::Result<Self> {
-        if open.fetch_add(1, Ordering::Relaxed) >= MOST_SESSIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return Err(io::Error::other(format!("{MOST_SESSIONS} sessions are open; try later")));
-        }
-        Ok(Self(Arc::clone(open)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        Ok(Server::new(tool).for_session(stop.child_token()))
     }
 }
 
@@ -122,7 +110,11 @@ impl Drop for Place {
 /// nothing about the token.
 async fn admit(expected: [u8; 32], request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION);
-    match given.map(|value| digest(value.as_bytes())) {
+    // The scheme's case does not count.
+    let given = given.and_then(|value| value.as_bytes().split_at_checked(SCHEME.len()));
+    let token = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME));
+    let digest = token.map(|(_, token)| <[u8; 32]>::from(Sha256::digest(token)));
+    match digest {
         Some(given) if given == expected => next.run(request).await,
         _ => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
@@ -130,8 +122,4 @@ async fn admit(expected: [u8; 32], request: Request, next: Next) -> Response {
                 .into_response()
         }
     }
-}
-
-fn digest(text: impl AsRef<[u8]>) -> [u8; 32] {
-    Sha256::digest(text).into()
 }

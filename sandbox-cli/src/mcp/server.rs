@@ -1,7 +1,7 @@
 //! What clients can ask for.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::pin::pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,11 +22,17 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::http::Place;
 use super::live::{self, PATIENCE, Progress};
 
 /// Files are resources under this.
 const FILES: &str = "sandbox://files/";
+/// Bytes of a file that is sent as a resource.
+const MOST_RESOURCE: usize = 8 << 20;
+/// Files on a page of resources, and links in one result.
+const PAGE: usize = 100;
+const MOST_LINKS: usize = 20;
+/// Bytes of a path that is linked to.
+const MOST_PATH: usize = 300;
 /// What a path keeps as it is in a URI.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
@@ -37,8 +43,6 @@ pub(crate) struct Server {
     /// Cancelled when the client cannot be reached any more.
     gone: CancellationToken,
     versions: Cow<'static, [ProtocolVersion]>,
-    /// Held for as long as the session lasts.
-    _place: Option<Arc<Place>>,
 }
 
 /// Arguments of `list_files`.
@@ -62,17 +66,16 @@ struct ReadFile {
 impl Server {
     pub(crate) fn new(tool: CodeTool) -> Self {
         let versions = Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS);
-        Self { tool, gone: CancellationToken::new(), versions, _place: None }
+        Self { tool, gone: CancellationToken::new(), versions }
     }
 
-    /// A server among others, until `gone`. It speaks only versions of the protocol that have
-    /// sessions: elsewhere it could not be told whose the files are.
-    pub(crate) fn for_session(mut self, place: Place, gone: CancellationToken) -> Self {
+    /// A server among others, until `gone`. It offers only versions of the protocol that have
+    /// sessions: elsewhere no call would find the files of another.
+    pub(crate) fn for_session(mut self, gone: CancellationToken) -> Self {
         let known = ProtocolVersion::KNOWN_VERSIONS.iter();
         let sessions = known.filter(|version| **version < ProtocolVersion::V_2026_07_28);
         self.versions = sessions.cloned().collect();
         self.gone = gone;
-        self._place = Some(Arc::new(place));
         self
     }
 
@@ -87,47 +90,52 @@ impl Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         let before = self.tool.files();
-        let mut call = match self.tool.start(arguments).await {
-            Ok(call) => call,
-            Err(reply) => return result(&reply, Vec::new()),
-        };
-        let token = context.meta.get_progress_token();
-        let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
-        let cancelled = async {
+        let mut cancelled = pin!(async {
             tokio::select! {
                 () = context.ct.cancelled() => {}
                 () = self.gone.cancelled() => {}
             }
+        });
+        // Also while it waits for its turn.
+        let started = tokio::select! {
+            biased;
+            () = &mut cancelled => {
+                return Err(ErrorData::internal_error("the call was cancelled", None));
+            }
+            started = self.tool.start(arguments) => started,
         };
-        let is_cancelled = live::follow(&mut call, progress, cancelled).await;
+        let mut call = match started {
+            Ok(call) => call,
+            Err(reply) => return Ok(result(&reply, Vec::new())),
+        };
+        let token = context.meta.get_progress_token();
+        let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
+        let is_cancelled = live::follow(&mut call, progress, &mut cancelled).await;
         let reply = call.finish().await;
-        let files = self.tool.files();
-        let changed = reply.outcome.iter().flat_map(|outcome| &outcome.artifacts);
-        let changed: Vec<_> = changed
-            .filter_map(|artifact| files.iter().find(|file| file.path == artifact.path()))
-            .map(|file| ContentBlock::resource_link(resource(file)))
-            .collect();
-        if files != before && !is_cancelled {
+        if self.tool.files() != before && !is_cancelled {
             // A client that does not listen is no reason to fail.
             let _ = timeout(PATIENCE, context.peer.notify_resource_list_changed()).await;
         }
-        result(&reply, changed)
+        let links = links(&reply.files);
+        Ok(result(&reply, links))
     }
 
     fn list_files(&self) -> CallToolResult {
         let files = self.tool.files();
-        if files.is_empty() {
-            return CallToolResult::success(vec![ContentBlock::text("There are no files.")]);
-        }
-        let line = |file: &KeptFile| format!("{:?} ({} bytes)", file.path, file.size);
-        let text = files.iter().map(line).collect::<Vec<_>>().join("\n");
-        let links = files.iter().map(|file| ContentBlock::resource_link(resource(file)));
-        CallToolResult::success(std::iter::once(ContentBlock::text(text)).chain(links).collect())
+        let mut content = vec![ContentBlock::text(self.tool.list_files())];
+        content.extend(links(&files));
+        CallToolResult::success(content)
     }
 }
 
+/// Links to files, as far as a message should have them; all are in the list of resources.
+fn links(files: &[KeptFile]) -> Vec<ContentBlock> {
+    let short = files.iter().filter(|file| file.path.len() <= MOST_PATH).take(MOST_LINKS);
+    short.map(|file| ContentBlock::resource_link(resource(file))).collect()
+}
+
 /// A reply, and links to the files that belong to it.
-fn result(reply: &Reply, links: Vec<ContentBlock>) -> Result<CallToolResult, ErrorData> {
+fn result(reply: &Reply, links: Vec<ContentBlock>) -> CallToolResult {
     let block = |part: &Part| match part {
         Part::Text(text) => Some(ContentBlock::text(text)),
         Part::Image { media_type, data } => {
@@ -136,10 +144,10 @@ fn result(reply: &Reply, links: Vec<ContentBlock>) -> Result<CallToolResult, Err
         _ => None,
     };
     let content = reply.content.iter().filter_map(block).chain(links).collect();
-    Ok(match reply.is_error {
+    match reply.is_error {
         true => CallToolResult::error(content),
         false => CallToolResult::success(content),
-    })
+    }
 }
 
 fn resource(file: &KeptFile) -> Resource {
@@ -216,7 +224,7 @@ impl ServerHandler for Server {
             },
             "read_file" => match parse(arguments) {
                 Ok(ReadFile { path, offset }) => {
-                    result(&self.tool.show_file(&path, offset), Vec::new())?
+                    result(&self.tool.show_file(&path, offset), Vec::new())
                 }
                 Err(wrong) => wrong,
             },
@@ -232,11 +240,20 @@ impl ServerHandler for Server {
 
     async fn list_resources(
         &self,
-        _: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        let cursor = request.and_then(|request| request.cursor);
+        let from = cursor.map_or(Ok(0), |cursor| cursor.parse::<usize>());
+        let from = from.map_err(|_| {
+            ErrorData::invalid_params("the cursor is none that this server gave", None)
+        })?;
         let files = self.tool.files();
-        Ok(ListResourcesResult::with_all_items(files.iter().map(resource).collect()))
+        let page = files.iter().skip(from).take(PAGE).map(resource).collect();
+        let mut result = ListResourcesResult::with_all_items(page);
+        let next = from.saturating_add(PAGE);
+        result.next_cursor = (next < files.len()).then(|| next.to_string());
+        Ok(result)
     }
 
     async fn list_resource_templates(
@@ -262,10 +279,20 @@ impl ServerHandler for Server {
         let Some((bytes, file)) = found else {
             return Err(ErrorData::resource_not_found(format!("there is no file {uri:?}"), None));
         };
-        let contents = match String::from_utf8(bytes.into()) {
-            Ok(text) if !text.contains('\0') => ResourceContents::text(text, uri),
-            Ok(text) => ResourceContents::blob(STANDARD.encode(text), uri),
-            Err(error) => ResourceContents::blob(STANDARD.encode(error.as_bytes()), uri),
+        if bytes.len() > MOST_RESOURCE {
+            let message = format!(
+                "{uri:?} has {} bytes, and one message takes {MOST_RESOURCE}; read it in parts \
+                 with read_file, or make it smaller",
+                bytes.len()
+            );
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        // In text, a control character takes six bytes.
+        let is_text =
+            |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+        let contents = match std::str::from_utf8(&bytes).ok().filter(is_text) {
+            Some(text) => ResourceContents::text(text, uri),
+            None => ResourceContents::blob(STANDARD.encode(&bytes), uri),
         };
         Ok(ReadResourceResult::new(vec![contents.with_mime_type(file.media_type)]).into())
     }

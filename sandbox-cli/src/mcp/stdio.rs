@@ -50,7 +50,7 @@ fn failed(error: impl std::error::Error) -> Error {
 }
 
 /// Returns when nobody can read standard output any more. A client that only closes its own
-/// output may still wait for answers; one that died does not.
+/// output may still wait for answers, for which the SDK leaves five seconds; one that died does not.
 async fn reader_gone() {
     let (gone, told) = oneshot::channel();
     // Of a pipe without a reader poll says so whatever it is asked; a file never does.

@@ -6,12 +6,11 @@ client.py http URL [TOKEN]   talks to one that runs
 
 import asyncio
 import base64
-import json
+import os
 import sys
 import time
 
 import httpx2 as httpx
-import os
 import mcp
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -66,8 +65,7 @@ async def main():
         assert result.is_error and "Nothing was run" in texts(result), result
         print("ok errors")
 
-        result = await run(client, "open('a b/ü.txt', 'w')" if False else
-                           "import os\nos.mkdir('a b')\nopen('a b/ü.txt', 'w').write('hello')\n"
+        result = await run(client, "import os\nos.mkdir('a b')\nopen('a b/ü.txt', 'w').write('hello')\n"
                            "open('raw.bin', 'wb').write(bytes(range(256)))")
         links = [block for block in result.content if block.type == "resource_link"]
         assert [link.name for link in links] == ["a b/ü.txt", "raw.bin"], result
