@@ -40,7 +40,14 @@ fn a_job_has_a_span_for_each_of_its_parts_and_nothing_in_them_is_secret() {
         .label("task", "7")
         .build()
         .expect("job");
-    let (outcome, spans) = Recorder::record(run(job));
+    let (outcome, spans) = Recorder::record(async {
+        // The control: what is said is seen.
+        let control = tracing::trace_span!("control", said = "in-control");
+        tracing::trace!(parent: &control, "in-event");
+        run(job).await
+    });
+    let seen = format!("{spans:?}");
+    assert!(seen.contains("in-control") && seen.contains("in-event"), "{seen}");
     let text = outcome.expect("outcome").stdout.text();
     assert!(text.contains("in-env in-output in-arg"), "the secrets were there: {text}");
     assert_eq!(named(&spans, "sandbox.queue").parent, None);

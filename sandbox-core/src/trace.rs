@@ -7,7 +7,7 @@
 //! status.
 //!
 //! A job's labels and its tenant are in its span. Its program, arguments, variables, files and
-//! output are in none, nor is its idempotency key.
+//! output are in none, nor is its idempotency key but as a part of a digest, in the name of an object.
 
 use tracing::field::Empty;
 use tracing::{Span, info_span};

@@ -30,12 +30,16 @@ impl Definition {
             Network::Denied => "There is no network: nothing can be downloaded or installed.",
             _ => "The network can be used.",
         };
+        let draws = |language: &String| matches!(language.as_str(), "python" | "r");
+        let figures = match rules.languages.iter().any(draws) {
+            true => "Figures of matplotlib and R are shown when the program shows them or ends. ",
+            false => "",
+        };
         let mut description = format!(
             "Runs a program and returns what it printed, how it ended, and its figures. Print what \
              you need to see. Each call starts a new process: variables, imports and background \
              processes do not last, but files in the working directory do, for later calls. \
-             Figures of matplotlib and R are shown when the program shows them or ends; others \
-             are shown when they are saved as PNG. {network} A program has {}, {} of memory and {} \
+             {figures}Pictures are shown when they are saved as PNG. {network} A program has {}, {} of memory and {} \
              for files, and sees no terminal and no standard input.",
             seconds(rules.usual),
             limits.memory,
