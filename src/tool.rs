@@ -395,7 +395,7 @@ impl Call {
     }
 
     async fn reply(self) -> Reply {
-        let outcome = match self.execution.outcome().await {
+        let mut outcome = match self.execution.outcome().await {
             Ok(outcome) => outcome,
             Err(error) => return report::not_run(error),
         };
@@ -406,6 +406,10 @@ impl Call {
             _ => Left::read(&outcome, &self.spec, room).await,
         };
         let taken = self.tool.locked().take(left, &self.staged);
+        // What did not change was collected to see what was removed, and is nothing that it made.
+        if outcome.termination != Termination::Cancelled {
+            outcome.artifacts.retain(|artifact| taken.has(artifact.path()));
+        }
         let tool = &self.tool.0;
         let images = images::choose(&outcome, &taken.changed, tool.images);
         let limits = &self.spec.limits;

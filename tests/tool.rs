@@ -113,6 +113,8 @@ async fn files_are_there_for_the_next_call_and_nothing_else_is() {
     let code = "import os\nprint(open('out/b.txt').read(), os.path.exists('/tmp/t'), 'x' in dir())";
     let reply = call(&tool, "python", code).await;
     assert!(reply.text().contains("a\n1\na\n1\n False False"), "{}", reply.text());
+    let made: Vec<_> = reply.outcome.iter().flat_map(|outcome| &outcome.artifacts).collect();
+    assert!(made.is_empty(), "{made:?}");
     let code = "open('big', 'w').write('x' * 70000)\nopen('data.csv', 'w').write('b')";
     let reply = call(&tool, "python", code).await;
     let facts = first(&reply);

@@ -51,6 +51,12 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Whether the call made or changed that file.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.changed.iter().any(|file| file.path.as_str() == path)
+            || self.lost.iter().any(|lost| lost.path == path)
+    }
+
     /// What the next call finds of this one's.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &File> {
         self.changed
