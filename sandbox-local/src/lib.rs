@@ -69,6 +69,7 @@ mod protocol;
 mod pump;
 mod run;
 mod seccomp;
+mod setup;
 mod user;
 mod verdict;
 mod wipe;
