@@ -20,7 +20,6 @@ use sandbox_core::{
     Cancel, Displays, Error, ErrorKind, Event, Execution, Executor, Job, JobBuilder, JobSpec,
     RelPath, Result, Size, Termination,
 };
-
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 

@@ -33,8 +33,11 @@ pub(crate) async fn mcp(args: McpArgs) -> u8 {
 }
 
 async fn serve(args: McpArgs) -> Result<(), Error> {
-    let signals = Signals::new()?;
-    let executor = args.backend.executor().await?;
+    let mut signals = Signals::new()?;
+    let executor = tokio::select! {
+        executor = args.backend.executor() => executor?,
+        () = signals.any() => return Ok(()),
+    };
     let most = usize::from(args.jobs);
     let executor: Arc<dyn Executor> = Arc::new(LimitConcurrency::new(executor, most, PATIENCE));
     let tools = Tools::new(executor, &args)?;
