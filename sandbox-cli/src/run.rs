@@ -229,22 +229,10 @@ pub(crate) async fn save(
 
 /// One line on stderr for an end that is not the program's own.
 fn explain(outcome: &Outcome) {
-    let line = match &outcome.termination {
-        Termination::Exited(_) => return,
-        Termination::Signaled(signal) => format!("killed by signal {signal}"),
-        Termination::WallTime(e) => format!("stopped: wall-clock limit of {:?}", e.limit),
-        Termination::CpuTime(e) => format!("stopped: CPU-time limit of {:?}", e.limit),
-        Termination::Memory(e) => {
-            format!("stopped: memory limit of {} (peak {})", e.limit, e.peak)
-        }
-        Termination::Output(e) => format!("stopped: {} passed its cap of {}", e.stream, e.limit),
-        Termination::Disk(e) => {
-            format!("killed at the {} limit of {}", e.limit_kind.name(), e.limit)
-        }
-        Termination::Cancelled => "cancelled".into(),
-        other => format!("ended: {}", other.reason()),
-    };
-    say(&line);
+    match &outcome.termination {
+        Termination::Exited(_) => {}
+        end => say(&end.to_string()),
+    }
 }
 
 /// The command's exit status, as `timeout` and shells have it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sandbox::wire::VERSION;
 use sandbox::{
     Architecture, Content, Error, ErrorKind, Executor, ExecutorExt as _, FunctionSpec, Job,
-    LambdaExecutor, LocalExecutor, Outcome, PriceTable, Size, Termination, printable,
+    LambdaExecutor, LocalExecutor, Outcome, PriceTable, Size, printable,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -262,13 +262,7 @@ fn describe(outcome: &Outcome) -> String {
     const MOST: usize = 120;
     let error = outcome.stderr.text();
     let last: String = error.lines().last().unwrap_or_default().chars().take(MOST).collect();
-    let end = match &outcome.termination {
-        Termination::Exited(code) => format!("exited with {code}"),
-        Termination::Signaled(signal) => format!("was killed by signal {signal}"),
-        Termination::Memory(evidence) => format!("reached its memory limit of {}", evidence.limit),
-        other => format!("was ended: {}", other.reason()),
-    };
-    format!("the program {end} {}", printable(&last)).trim().to_owned()
+    format!("{} {}", outcome.termination, printable(&last)).trim().to_owned()
 }
 
 /// Median, least and most.

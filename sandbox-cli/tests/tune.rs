@@ -60,7 +60,7 @@ fn a_program_that_fails_has_no_best_size() {
     let report = json(&output);
     assert!(report["best"].is_null());
     let failed = report["sizes"][0]["failed"].as_str().expect("why");
-    assert!(failed.contains("exited with 3"), "{failed}");
+    assert!(failed.contains("exited with code 3"), "{failed}");
     // One that does not fit into a size is not measured in it.
     let large = "b = bytearray(700 << 20)";
     let output = tune(&[

@@ -1,6 +1,7 @@
 //! How a job ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +53,26 @@ impl Termination {
     /// Whether the program exited with code 0.
     pub fn is_success(&self) -> bool {
         *self == Self::Exited(0)
+    }
+}
+
+/// The end in a few words, for people: `stopped: wall-clock limit of 5s`.
+impl fmt::Display for Termination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Signaled(signal) => write!(f, "killed by signal {signal}"),
+            Self::WallTime(e) => write!(f, "stopped: wall-clock limit of {:?}", e.limit),
+            Self::CpuTime(e) => write!(f, "stopped: CPU-time limit of {:?}", e.limit),
+            Self::Memory(e) => {
+                write!(f, "stopped: memory limit of {} (peak {})", e.limit, e.peak)
+            }
+            Self::Output(e) => write!(f, "stopped: {} passed its cap of {}", e.stream, e.limit),
+            Self::Disk(e) => {
+                write!(f, "killed at the {} limit of {}", e.limit_kind.name(), e.limit)
+            }
+            Self::Cancelled => f.write_str("cancelled"),
+        }
     }
 }
 
