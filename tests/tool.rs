@@ -404,6 +404,7 @@ async fn each_api_gets_its_form() {
     assert_eq!(kinds(&block["content"]), ["text", "text", "image"]);
     assert_eq!(block["content"][2]["source"]["media_type"], "image/png");
     let result = reply.mcp();
+    assert_eq!(result["resultType"], "complete");
     assert_eq!(kinds(&result["content"]), ["text", "text", "image"]);
     assert_eq!(
         (&result["isError"], &result["content"][2]["mimeType"]),

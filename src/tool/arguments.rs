@@ -1,17 +1,18 @@
 //! What a model calls the tool with.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::text::short;
+
 /// Bytes that a program may have.
 const MOST_CODE: usize = 1 << 20;
 /// Bytes of arguments that are looked at: such a program with all of it escaped, and the rest.
 const MOST_TEXT: usize = 6 * MOST_CODE + 4096;
-/// Characters of a parser's complaint, which may quote what it complains about.
+/// Bytes of a parser's complaint, which may quote what it complains about.
 const MOST_COMPLAINT: usize = 300;
 
 /// The arguments of a call as they come from an API: text, or JSON that was parsed.
@@ -123,7 +124,7 @@ impl Arguments {
         if !rules.languages.contains(&language) {
             return Err(format!(
                 "language: {:?} is not offered; give one of: {}.",
-                short(&language),
+                short(&language, MOST_COMPLAINT),
                 rules.languages.join(", ")
             ));
         }
@@ -173,14 +174,7 @@ fn complaint(error: &serde_json::Error) -> String {
         serde_json::error::Category::Data => "They do not have the right fields",
         _ => "They are not JSON",
     };
-    format!("{what}: {}.", short(&text))
-}
-
-fn short(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MOST_COMPLAINT) {
-        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
-        None => Cow::Borrowed(text),
-    }
+    format!("{what}: {}.", short(&text, MOST_COMPLAINT))
 }
 
 #[cfg(test)]

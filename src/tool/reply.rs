@@ -128,7 +128,8 @@ impl Reply {
         })
     }
 
-    /// The result of a call over the Model Context Protocol.
+    /// The result of a call over the Model Context Protocol. Its type is for the protocol of 28 July
+    /// 2026, which requires one; those before pass it over.
     pub fn mcp(&self) -> Value {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({ "type": "text", "text": text }),
@@ -137,7 +138,7 @@ impl Reply {
             }
         };
         let content: Vec<_> = self.content.iter().map(part).collect();
-        json!({ "content": content, "isError": self.is_error })
+        json!({ "resultType": "complete", "content": content, "isError": self.is_error })
     }
 
     fn images(&self) -> impl Iterator<Item = (&'static str, &Bytes)> {

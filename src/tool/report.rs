@@ -8,7 +8,7 @@ use super::arguments::Rules;
 use super::files::{KeptFile, Taken};
 use super::images::Images;
 use super::reply::Reply;
-use super::text::Stream;
+use super::text::{Stream, short};
 use super::{advice, python};
 
 /// Files that are listed by name; more are counted.
@@ -16,8 +16,8 @@ const MOST_FILES: usize = 50;
 /// Lines of one kind, and bytes of them; more are counted.
 const MOST_LINES: usize = 20;
 const MOST_TEXT: usize = 4096;
-/// Bytes of a path that are shown.
-const MOST_PATH: usize = 200;
+/// Bytes of a name or a reason that are shown.
+const MOST_NAME: usize = 200;
 
 /// What there is to say.
 pub(crate) struct Report<'a> {
@@ -70,19 +70,33 @@ impl Report<'_> {
         if !shown.is_empty() {
             let names: Vec<_> = shown
                 .iter()
-                .map(|image| format!("{} ({} x {})", short(&image.name), image.width, image.height))
+                .map(|image| {
+                    format!(
+                        "{} ({} x {})",
+                        short(&image.name, MOST_NAME),
+                        image.width,
+                        image.height
+                    )
+                })
                 .collect();
             facts.say(&format!("Images, in order: {}.", names.join(", ")));
         }
         let left_out = self.images.left_out.iter();
-        facts.all("Not shown: ", left_out.map(|(name, why)| format!("{}: {why}.", short(name))));
+        facts.all(
+            "Not shown: ",
+            left_out.map(|(name, why)| format!("{}: {why}.", short(name, MOST_NAME))),
+        );
         let lost = self.taken.lost.iter();
         facts.all("Not kept: ", lost.map(|lost| format!("{}: {}.", quoted(&lost.path), lost.why)));
         let skipped = self.outcome.skipped.iter();
         facts.all(
             "Not kept: ",
             skipped.map(|skipped| {
-                format!("{}: {}.", quoted(&skipped.path), short(&printable(&skipped.reason)))
+                format!(
+                    "{}: {}.",
+                    quoted(&skipped.path),
+                    short(&printable(&skipped.reason), MOST_NAME)
+                )
             }),
         );
         if self.files.is_empty() {
@@ -139,15 +153,7 @@ pub(crate) fn list(files: &[KeptFile], changed: &[&str]) -> String {
 
 /// A path is the job's: it must not look like more lines of a report.
 pub(crate) fn quoted(path: &str) -> String {
-    short(&format!("{path:?}"))
-}
-
-fn short(text: &str) -> String {
-    if text.len() <= MOST_PATH {
-        return text.to_owned();
-    }
-    let end = (0..=MOST_PATH).rev().find(|end| text.is_char_boundary(*end));
-    format!("{}...", &text[..end.unwrap_or(0)])
+    short(&format!("{path:?}"), MOST_NAME).into_owned()
 }
 
 /// The reply when the sandbox failed. The model is told what it can do; how the sandbox is built

@@ -1,9 +1,20 @@
 //! A program's output as a model can use it.
 
+use std::borrow::Cow;
+
 use anstream::adapter::strip_str;
 use sandbox_core::{Output, Size, printable};
 
 use super::python::last_traceback;
+
+/// The first `most` bytes of a text, as far as they are whole characters.
+pub(crate) fn short(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+    format!("{}...", &text[..end.unwrap_or(0)]).into()
+}
 
 /// What was kept of a stream, as text.
 pub(crate) struct Stream {

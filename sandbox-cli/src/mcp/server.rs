@@ -11,12 +11,12 @@ use rmcp::model::{
     JsonObject, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
     ReadResourceResult, Resource, ResourceContents, ResourceTemplate, ServerCapabilities,
-    ServerConfig, Tool,
+    ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::schemars::JsonSchema;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use sandbox::{CodeTool, KeptFile, Part, Reply};
+use sandbox::{CodeTool, KeptFile, Reply};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -106,7 +106,7 @@ impl Server {
         };
         let mut call = match started {
             Ok(call) => call,
-            Err(reply) => return Ok(result(&reply, Vec::new())),
+            Err(reply) => return result(&reply, Vec::new()),
         };
         let token = context.meta.get_progress_token();
         let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
@@ -117,7 +117,7 @@ impl Server {
             let _ = timeout(PATIENCE, context.peer.notify_resource_list_changed()).await;
         }
         let links = links(&reply.files);
-        Ok(result(&reply, links))
+        result(&reply, links)
     }
 
     fn list_files(&self) -> CallToolResult {
@@ -135,19 +135,14 @@ fn links(files: &[KeptFile]) -> Vec<ContentBlock> {
 }
 
 /// A reply, and links to the files that belong to it.
-fn result(reply: &Reply, links: Vec<ContentBlock>) -> CallToolResult {
-    let block = |part: &Part| match part {
-        Part::Text(text) => Some(ContentBlock::text(text)),
-        Part::Image { media_type, data } => {
-            Some(ContentBlock::image(STANDARD.encode(data), *media_type))
-        }
-        _ => None,
-    };
-    let content = reply.content.iter().filter_map(block).chain(links).collect();
-    match reply.is_error {
-        true => CallToolResult::error(content),
-        false => CallToolResult::success(content),
-    }
+fn result(reply: &Reply, links: Vec<ContentBlock>) -> Result<CallToolResult, ErrorData> {
+    let mut result: CallToolResult = serde_json::from_value(reply.mcp()).map_err(internal)?;
+    result.content.extend(links);
+    Ok(result)
+}
+
+fn internal(error: serde_json::Error) -> ErrorData {
+    ErrorData::internal_error(error.to_string(), None)
 }
 
 fn resource(file: &KeptFile) -> Resource {
@@ -161,18 +156,6 @@ fn parse<T: for<'de> Deserialize<'de>>(arguments: JsonObject) -> Result<T, CallT
         let text = format!("The arguments are wrong: {error}.");
         CallToolResult::error(vec![ContentBlock::text(text)])
     })
-}
-
-fn schema<T: JsonSchema>() -> JsonObject {
-    let mut schema = rmcp::schemars::schema_for!(T).to_value();
-    match schema.as_object_mut() {
-        Some(schema) => {
-            schema.remove("$schema");
-            schema.remove("title");
-            std::mem::take(schema)
-        }
-        None => JsonObject::new(),
-    }
 }
 
 impl ServerHandler for Server {
@@ -199,14 +182,13 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let run = serde_json::from_value(self.tool.definition().mcp());
-        let run: Tool = run.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let run: Tool = serde_json::from_value(self.tool.definition().mcp()).map_err(internal)?;
         let list = "Lists the files that programs have left in the working directory.";
         let read = "Reads a file that a program has left: text from an offset on, or an image.";
         Ok(ListToolsResult::with_all_items(vec![
             run,
-            Tool::new("list_files", list, schema::<ListFiles>()).annotate(read_only()),
-            Tool::new("read_file", read, schema::<ReadFile>()).annotate(read_only()),
+            reader::<ListFiles>("list_files", list),
+            reader::<ReadFile>("read_file", read),
         ]))
     }
 
@@ -224,7 +206,7 @@ impl ServerHandler for Server {
             },
             "read_file" => match parse(arguments) {
                 Ok(ReadFile { path, offset }) => {
-                    result(&self.tool.show_file(&path, offset), Vec::new())
+                    result(&self.tool.show_file(&path, offset), Vec::new())?
                 }
                 Err(wrong) => wrong,
             },
@@ -298,6 +280,9 @@ impl ServerHandler for Server {
     }
 }
 
-fn read_only() -> rmcp::model::ToolAnnotations {
-    rmcp::model::ToolAnnotations::new().read_only(true).open_world(false)
+/// A tool that changes nothing.
+fn reader<T: JsonSchema + 'static>(name: &'static str, description: &'static str) -> Tool {
+    Tool::new(name, description, JsonObject::new())
+        .with_input_schema::<T>()
+        .annotate(ToolAnnotations::new().read_only(true).open_world(false))
 }
