@@ -304,7 +304,7 @@ pub(crate) struct McpArgs {
 
     /// Serve over streamable HTTP at this address, for example 127.0.0.1:8000. An address that
     /// other machines reach needs a token.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
     pub(crate) http: Option<SocketAddr>,
 
     /// The token that HTTP clients must send as `Authorization: Bearer TOKEN`. In the variable it is
@@ -348,6 +348,11 @@ pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
         Ok(size) => Ok(size),
         Err(_) => Err("not a size; give a number and a unit, such as 256MiB".into()),
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "not IP:PORT; give an address and a port, such as 127.0.0.1:8000".into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -4,6 +4,7 @@ mod http;
 mod live;
 mod server;
 mod stdio;
+mod surrogates;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -210,6 +210,20 @@ fn garbage_is_answered_or_passed_over_and_the_next_request_is_served() {
     assert!(client.text(1).contains("stdout:\\n42"));
 }
 
+/// JavaScript's strings can be cut in the middle of a character.
+#[test]
+fn half_a_character_is_replaced_and_the_call_is_answered() {
+    let code = "print(ord('HALF'), '\\u00e9')";
+    let half = |id| call(id, code).replace("HALF", "\\ud83d");
+    let mut client = Client::start(&[]);
+    client.write(format!("{}\n", half(1)).as_bytes());
+    let text = client.text(1);
+    assert!(text.contains("stdout:\\n65533 é"), "{text}");
+    let server = HttpServer::start(&[]);
+    let answer = server.post(&server.open(), &half(1));
+    assert!(answer.contains("stdout:\\n65533 é"), "{answer}");
+}
+
 #[test]
 fn a_call_that_is_cancelled_is_dead_also_when_it_is_cancelled_twice() {
     let mut client = Client::start(&[]);
@@ -422,22 +436,21 @@ impl HttpServer {
         format!("http://{}/mcp", self.address)
     }
 
-    /// Sends a request and returns the answer's head and the beginning of its body.
-    fn request(&self, head: &str, body: &str) -> String {
+    /// Sends a request.
+    fn begin(&self, head: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
-        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
         let length = body.len();
         let request = format!(
             "{head}\r\nContent-Type: application/json\r\nAccept: application/json, \
              text/event-stream\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = stream.read(&mut buffer) {
-            answer.extend_from_slice(&buffer[..read]);
-        }
-        String::from_utf8_lossy(&answer).into_owned()
+        stream
+    }
+
+    /// Sends a request and returns the whole answer.
+    fn request(&self, head: &str, body: &str) -> String {
+        until_closed(self.begin(head, body))
     }
 
     fn post(&self, headers: &str, body: &str) -> String {
@@ -454,6 +467,14 @@ impl HttpServer {
         self.post(&headers, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         headers
     }
+}
+
+/// What a server sends before it closes the connection.
+fn until_closed(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(3 * PATIENCE)).expect("timeout");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the server closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 impl Drop for HttpServer {
@@ -485,6 +506,7 @@ fn an_address_that_others_reach_needs_a_token_and_a_token_must_be_one() {
         (&["--http", "[::]:0"], "can be reached from other machines"),
         (&["--http", "127.0.0.1:0", "--token", "short"], "can be guessed"),
         (&["--http", "127.0.0.1:0", "--token", ""], "can be guessed"),
+        (&["--http", "localhost:0"], "such as 127.0.0.1:8000"),
         (&["--runtime", "cobol"], "cobol"),
         (&["--memory", "1B"], "limits.memory"),
     ] {
@@ -539,6 +561,28 @@ fn over_http_garbage_is_refused_and_the_next_client_is_served() {
 }
 
 #[test]
+fn over_http_half_a_request_is_not_waited_for_without_end() {
+    let server = HttpServer::start(&[]);
+    let begin = |request: &str| {
+        let mut stream = TcpStream::connect(&server.address).expect("connected");
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream
+    };
+    let host = format!("Host: {}", server.address);
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\n{host}\r\nContent-Type: application/json\r\nAccept: \
+                        application/json, text/event-stream\r\nContent-Length: 100\r\n\r\n"
+    );
+    let silent = begin("");
+    let half_head = begin(&head[..40]);
+    let half_body = begin(&format!("{head}{{"));
+    assert_eq!(until_closed(silent), "");
+    until_closed(half_head);
+    assert!(until_closed(half_body).starts_with("HTTP/1.1 408"));
+    assert!(server.post(&server.open(), &call(1, "print(6 * 7)")).contains("stdout:\\n42"));
+}
+
+#[test]
 fn over_http_files_belong_to_a_session_and_programs_end_with_it() {
     let server = HttpServer::start(&[]);
     let (mine, other) = (server.open(), server.open());
@@ -549,8 +593,10 @@ fn over_http_files_belong_to_a_session_and_programs_end_with_it() {
     assert!(answer.contains("FileNotFoundError"), "{answer}");
 
     // The connection ends, the session does not; then the session is ended, too.
-    server.post(&mine, &call(3, &sleeper("session-5504")));
+    let begun =
+        server.begin(&format!("POST /mcp HTTP/1.1\r\n{mine}"), &call(3, &sleeper("session-5504")));
     lives("session-5504");
+    drop(begun);
     let answer = server.request(&format!("DELETE /mcp HTTP/1.1\r\n{mine}"), "");
     assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     dies("session-5504");

@@ -1,5 +1,6 @@
 //! Many clients, over streamable HTTP.
 
+mod connections;
 mod sessions;
 
 use std::io;
@@ -24,12 +25,10 @@ use crate::run::{Signals, say};
 
 /// A shorter token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
-/// A program in JSON, every character of it escaped.
-const MOST_BODY: usize = 8 << 20;
 /// How long a stop waits for connections.
 const GRACE: Duration = Duration::from_secs(2);
 const SCHEME: &[u8] = b"Bearer ";
-/// After how long without a message a client's files are gone.
+/// After how long without a message or a call that runs a client's files are gone.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// Serves until a signal comes.
@@ -43,7 +42,7 @@ pub(crate) async fn serve(
     let stop = CancellationToken::new();
     let mut config = StreamableHttpServerConfig::default()
         .with_cancellation_token(stop.clone())
-        .with_max_request_body_bytes(MOST_BODY)
+        .with_max_request_body_bytes(connections::MOST_BODY)
         // Whatever page a browser shows must not reach it.
         .enforce_origin_validation();
     if !address.ip().is_loopback() {
@@ -51,8 +50,10 @@ pub(crate) async fn serve(
         config = config.disable_allowed_hosts();
     }
     let sessions = Arc::new(Sessions::new(IDLE));
-    let service = StreamableHttpService::new(factory(tools, stop.clone()), sessions, config);
-    let mut router = Router::new().nest_service("/mcp", service);
+    let factory = factory(tools, stop.clone());
+    let service = StreamableHttpService::new(factory, Arc::clone(&sessions), config);
+    let mut router =
+        Router::new().nest_service("/mcp", service).layer(middleware::from_fn(connections::whole));
     if let Some(token) = token {
         let expected = Sha256::digest(token).into();
         router =
@@ -64,8 +65,7 @@ pub(crate) async fn serve(
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     say(&format!("serving MCP at http://{address}/mcp"));
-    let serving = axum::serve(listener, router);
-    let serving = serving.with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving = connections::serve(listener, router, stop.clone());
     let stopped = async {
         signals.any().await;
         stop.cancel();
@@ -76,9 +76,11 @@ pub(crate) async fn serve(
         }
     };
     tokio::select! {
-        served = serving => served.map_err(failed),
-        () = stopped => Ok(()),
+        () = serving => {}
+        () = sessions.end_idle() => {}
+        () = stopped => {}
     }
+    Ok(())
 }
 
 /// An address that others reach needs a token, and a token must be one.

@@ -12,13 +12,15 @@ use sandbox::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
 use super::server::Server;
+use super::surrogates;
 use crate::run::Signals;
 
 /// Serves until the client closes its end, or a signal comes.
 pub(crate) async fn serve(server: Server, mut signals: Signals) -> Result<(), Error> {
     let gone = server.gone();
     let session = async {
-        let service = match server.serve(stdio_pipes()).await {
+        let (input, output) = stdio_pipes();
+        let service = match server.serve((surrogates::mended(input), output)).await {
             Ok(service) => service,
             // A client that came and went.
             Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),

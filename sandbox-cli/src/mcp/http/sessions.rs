@@ -1,8 +1,8 @@
 //! The sessions of all clients: so many and no more, and none that its client can stop.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
@@ -10,6 +10,7 @@ use rmcp::transport::common::server_side_http::{ServerSseMessage, SessionId};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::session::{RestoreOutcome, SessionManager};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 /// Clients at once; each may keep files in memory.
 const MOST: usize = 64;
@@ -20,11 +21,14 @@ const WAITING: usize = 32;
 #[derive(Debug)]
 pub(super) struct Sessions {
     inner: LocalSessionManager,
-    known: Mutex<HashMap<SessionId, Use>>,
+    known: Arc<Known>,
+    idle: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
+    /// Answers that its client waits for.
+    calls: usize,
     /// Whether anything was asked for since it was opened: those who only open are the first to go.
     asked: bool,
     last: Instant,
@@ -33,21 +37,23 @@ struct Use {
 type Error = <LocalSessionManager as SessionManager>::Error;
 
 impl Sessions {
-    /// Sessions that end after so long without a message.
+    /// Sessions that end after so long without a message or an answer that is waited for.
     pub(super) fn new(idle: Duration) -> Self {
         let mut inner = LocalSessionManager::default();
-        inner.session_config.keep_alive = Some(idle);
-        Self { inner, known: Mutex::default() }
+        // The SDK counts messages, and a program can run for long without one.
+        inner.session_config.keep_alive = None;
+        Self { inner, known: Arc::default(), idle }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, Use>> {
-        // Whoever panicked with the lock left whole entries.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn touch(&self, id: &SessionId, asked: bool) {
-        if let Some(used) = self.known().get_mut(id) {
-            *used = Use { asked: used.asked || asked, last: Instant::now() };
+    /// Closes sessions that nobody uses, for ever.
+    pub(super) async fn end_idle(&self) {
+        loop {
+            let next = self.known.next_end(self.idle).unwrap_or_else(|| Instant::now() + self.idle);
+            sleep_until(next).await;
+            for id in self.known.idle(self.idle) {
+                // It may have ended by itself.
+                let _ = self.close_session(&id).await;
+            }
         }
     }
 
@@ -56,17 +62,70 @@ impl Sessions {
     async fn make_room(&self) -> Result<(), Error> {
         loop {
             let open: Vec<_> = self.inner.sessions.read().await.keys().cloned().collect();
-            let least = {
-                let mut known = self.known();
-                known.retain(|id, _| open.contains(id));
-                if known.len() < MOST {
-                    return Ok(());
-                }
-                known.iter().min_by_key(|(_, used)| **used).map(|(id, _)| id.clone())
-            };
-            let Some(id) = least else { return Ok(()) };
+            let Some(id) = self.known.least_used(&open) else { return Ok(()) };
             self.close_session(&id).await?;
         }
+    }
+}
+
+/// How sessions are used.
+#[derive(Debug, Default)]
+struct Known(Mutex<HashMap<SessionId, Use>>);
+
+impl Known {
+    fn locked(&self) -> MutexGuard<'_, HashMap<SessionId, Use>> {
+        // Whoever panicked with the lock left whole entries.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self, id: &SessionId, change: impl FnOnce(&mut Use)) {
+        if let Some(used) = self.locked().get_mut(id) {
+            used.last = Instant::now();
+            change(used);
+        }
+    }
+
+    /// The session to close when another is opened.
+    fn least_used(&self, open: &[SessionId]) -> Option<SessionId> {
+        let mut known = self.locked();
+        known.retain(|id, _| open.contains(id));
+        let least = known.iter().min_by_key(|(_, used)| **used);
+        least.filter(|_| known.len() >= MOST).map(|(id, _)| id.clone())
+    }
+
+    /// Those that nobody has used for so long.
+    fn idle(&self, long: Duration) -> Vec<SessionId> {
+        let known = self.locked();
+        let idle = known.iter().filter(|(_, used)| used.calls == 0 && used.last.elapsed() >= long);
+        idle.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// When the first of them will be.
+    fn next_end(&self, long: Duration) -> Option<Instant> {
+        let known = self.locked();
+        known.values().filter(|used| used.calls == 0).map(|used| used.last + long).min()
+    }
+}
+
+/// An answer that is waited for.
+struct Waited {
+    known: Arc<Known>,
+    id: SessionId,
+}
+
+impl Waited {
+    fn new(known: &Arc<Known>, id: &SessionId) -> Self {
+        known.touch(id, |used| {
+            used.asked = true;
+            used.calls += 1;
+        });
+        Self { known: Arc::clone(known), id: id.clone() }
+    }
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        self.known.touch(&self.id, |used| used.calls -= 1);
     }
 }
 
@@ -77,7 +136,8 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Error> {
         self.make_room().await?;
         let (id, transport) = self.inner.create_session().await?;
-        self.known().insert(id.clone(), Use { asked: false, last: Instant::now() });
+        let opened = Use { calls: 0, asked: false, last: Instant::now() };
+        self.known.locked().insert(id.clone(), opened);
         Ok((id, transport))
     }
 
@@ -94,7 +154,7 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Error> {
-        self.known().remove(id);
+        self.known.locked().remove(id);
         self.inner.close_session(id).await
     }
 
@@ -103,8 +163,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        self.touch(id, true);
-        Ok(loosen(self.inner.create_stream(id, message).await?))
+        let waited = Waited::new(&self.known, id);
+        Ok(loosen(self.inner.create_stream(id, message).await?, Some(waited)))
     }
 
     async fn accept_message(
@@ -112,7 +172,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), Error> {
-        self.touch(id, false);
+        self.known.touch(id, |_| {});
         self.inner.accept_message(id, message).await
     }
 
@@ -120,8 +180,8 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        self.touch(id, false);
-        Ok(loosen(self.inner.create_standalone_stream(id).await?))
+        self.known.touch(id, |_| {});
+        Ok(loosen(self.inner.create_standalone_stream(id).await?, None))
     }
 
     async fn resume(
@@ -129,8 +189,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        self.touch(id, true);
-        Ok(loosen(self.inner.resume(id, last_event_id).await?))
+        let waited = Waited::new(&self.known, id);
+        Ok(loosen(self.inner.resume(id, last_event_id).await?, Some(waited)))
     }
 
     async fn restore_session(
@@ -145,9 +205,11 @@ impl SessionManager for Sessions {
 /// calls and cancellations; so a client that does not read loses what only says how far a call is.
 fn loosen(
     messages: impl Stream<Item = ServerSseMessage> + Send + 'static,
+    waited: Option<Waited>,
 ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
     let (sender, mut receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
+        let _waited = waited;
         let mut messages = std::pin::pin!(messages);
         loop {
             let message = tokio::select! {
@@ -167,4 +229,34 @@ fn loosen(
         }
     });
     stream::poll_fn(move |context| receiver.poll_recv(context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_idle_unless_its_client_waits_for_an_answer() {
+        let known = Arc::new(Known::default());
+        let id: SessionId = "a".into();
+        let opened = Use { calls: 0, asked: false, last: Instant::now() };
+        known.locked().insert(id.clone(), opened);
+        let is_idle = |long| known.idle(long).contains(&id);
+        assert!(!is_idle(Duration::from_secs(60)));
+        assert!(is_idle(Duration::ZERO));
+
+        let (first, second) = (Waited::new(&known, &id), Waited::new(&known, &id));
+        drop(first);
+        assert!(!is_idle(Duration::ZERO));
+        assert_eq!(known.next_end(Duration::ZERO), None);
+        drop(second);
+        assert!(is_idle(Duration::ZERO));
+        assert!(known.next_end(Duration::ZERO).is_some());
+
+        // It can be closed meanwhile.
+        let waited = Waited::new(&known, &id);
+        known.locked().remove(&id);
+        drop(waited);
+        assert!(!is_idle(Duration::ZERO));
+    }
 }
