@@ -87,8 +87,8 @@ impl Table {
     }
 
     pub(crate) fn finish(self) -> Result<(), Box<dyn std::error::Error>> {
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-        let folder = std::path::Path::new(&target).join("bench");
+        // Beside the folder that Cargo names, whichever package the bench is of.
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{}.json", self.name));
         let text = json!({ "bench": self.name, "machine": machine(), "rows": self.rows });
