@@ -156,8 +156,8 @@ async fn files_do_not_take_the_place_of_programs() {
         "for name in ['main.py', 'main.R', 'main.js', 'main.sh']: open(name, 'w').write('x')",
         "import os\nos.remove('main.py')\nos.mkdir('main.py')\nopen('main.py/x', 'w')",
         "import numpy, shutil\nshutil.rmtree('.displays')\nopen('.displays', 'w')",
-        "import numpy\nopen('.displays/displays.py', 'w').write('x' * (17 << 20))",
-        "import numpy, os\nos.remove('.displays/displays.py')\nos.makedirs('.displays/displays.py/x')",
+        "import numpy\nopen('.displays/_displays.py', 'w').write('x' * (17 << 20))",
+        "import numpy, os\nos.remove('.displays/_displays.py')\nos.makedirs('.displays/_displays.py/x')",
     ] {
         let reply = call(&tool, "python", code).await;
         assert!(!reply.is_error, "{code}: {}", reply.text());

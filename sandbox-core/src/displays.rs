@@ -12,7 +12,9 @@ use crate::{
 const FOLDER: &str = ".displays/";
 /// The files by which interpreters are told.
 const OURS: [&str; 3] =
-    [".displays/sitecustomize.py", ".displays/displays.py", ".displays/displays.R"];
+    [".displays/matplotlib.py", ".displays/_displays.py", ".displays/displays.R"];
+/// Where interpreters that a program starts keep what they compiled of them.
+const CACHE: &str = ".displays/__pycache__/";
 /// Bytes of all displays together; what is beyond stays an artifact.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -26,11 +28,10 @@ const MOST_BYTES: u64 = 16 << 20;
 /// it. Displays count toward the limits on artifacts, and come first. The first 16 MiB become displays, in
 /// the order of their names; what is left over stays among the artifacts.
 ///
-/// Python is told by a `sitecustomize` module and R by `R_TESTS`, both in the workspace: what an
-/// interpreter's own `sitecustomize` does is still done. A runtime with arguments that make the
-/// interpreter ignore variables (`python -I`) shows nothing. The module takes 1.4 ms of an
-/// interpreter's start; a program that visibly imports nothing but modules of the standard library
-/// goes without it.
+/// Python finds a module of this wrapper's in the place of matplotlib, by `PYTHONPATH`, which brings
+/// the real one; a program that does not import it is not touched. The same holds for interpreters
+/// that a program starts in its workspace. R is told by `R_TESTS`. A runtime with arguments that make the interpreter ignore variables (`python -I`) shows
+/// nothing.
 #[derive(Debug)]
 pub struct Displays<E>(E);
 
@@ -74,10 +75,9 @@ impl Session for Showing {
 
 /// Gives the program what makes its figures files.
 fn prepare(job: Job) -> Result<Job> {
-    let Program::Source { runtime, code } = &job.program else { return Ok(job) };
+    let Program::Source { runtime, .. } = &job.program else { return Ok(job) };
     let mut builder = job.to_builder();
     match runtime.as_str() {
-        "python" if job.files.is_empty() && !may_draw(code) => {}
         "python" => {
             // Relative to the workspace, in which the interpreter starts.
             let path = match job.env.get("PYTHONPATH") {
@@ -85,8 +85,8 @@ fn prepare(job: Job) -> Result<Job> {
                 None => FOLDER.to_owned(),
             };
             builder = builder
-                .file(OURS[0], include_str!("displays/sitecustomize.py"))
-                .file(OURS[1], include_str!("displays/displays.py"))
+                .file(OURS[0], include_str!("displays/matplotlib.py"))
+                .file(OURS[1], include_str!("displays/_displays.py"))
                 .env("PYTHONPATH", path);
         }
         "r" => {
@@ -101,89 +101,6 @@ fn prepare(job: Job) -> Result<Job> {
     builder.build()
 }
 
-/// Modules that lead to no figure, and to no module that is not in this list.
-const PLAIN: [&str; 58] = [
-    "__future__",
-    "abc",
-    "argparse",
-    "array",
-    "asyncio",
-    "base64",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "configparser",
-    "contextlib",
-    "copy",
-    "csv",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "difflib",
-    "enum",
-    "fractions",
-    "functools",
-    "gc",
-    "glob",
-    "gzip",
-    "hashlib",
-    "heapq",
-    "html",
-    "io",
-    "itertools",
-    "json",
-    "locale",
-    "logging",
-    "math",
-    "numbers",
-    "operator",
-    "os",
-    "pathlib",
-    "platform",
-    "pprint",
-    "queue",
-    "random",
-    "re",
-    "secrets",
-    "shutil",
-    "signal",
-    "sqlite3",
-    "statistics",
-    "string",
-    "struct",
-    "sys",
-    "tempfile",
-    "textwrap",
-    "threading",
-    "time",
-    "traceback",
-    "typing",
-    "uuid",
-    "zlib",
-];
-
-/// Whether a Python program imports anything that could draw. What looks like an import counts,
-/// also in a comment or a text; what is hidden on purpose only hides the program's own figures.
-fn may_draw(code: &[u8]) -> bool {
-    let Ok(code) = std::str::from_utf8(code) else { return true };
-    if code.contains("exec(") {
-        return true;
-    }
-    let statements = code.split(['\n', ';']).map(str::trim).filter(|line| line.contains("import"));
-    !statements.into_iter().all(|statement| {
-        let is_plain = |module: &str| {
-            let end = |c: char| !c.is_alphanumeric() && c != '_';
-            PLAIN.contains(&module.trim().split(end).next().unwrap_or_default())
-        };
-        match (statement.strip_prefix("import "), statement.strip_prefix("from ")) {
-            (Some(modules), _) => modules.split(',').all(is_plain),
-            (_, Some(module)) => is_plain(module),
-            _ => false,
-        }
-    })
-}
-
 /// Moves what the program displayed from the artifacts to the displays.
 async fn show(mut outcome: Outcome) -> Outcome {
     let is_shown = |artifact: &Artifact| artifact.path().starts_with(FOLDER);
@@ -192,7 +109,8 @@ async fn show(mut outcome: Outcome) -> Outcome {
     }
     // With patterns, also what did not change is an artifact; and a program that was killed may
     // leave a part of a figure.
-    let is_ours = |path: &str| OURS.contains(&path) || path.ends_with(".part");
+    let is_ours =
+        |path: &str| OURS.contains(&path) || path.starts_with(CACHE) || path.ends_with(".part");
     outcome.artifacts.retain(|artifact| !(is_shown(artifact) && is_ours(artifact.path())));
     let (mut shown, mut artifacts): (Vec<_>, Vec<_>) =
         std::mem::take(&mut outcome.artifacts).into_iter().partition(is_shown);
@@ -243,37 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn only_programs_that_cannot_draw_go_without() {
-        for plain in [
-            "print(1)",
-            "import os, sys\nfrom collections import Counter as plt; import json",
-            "def f():\n\timport math\n",
-            "from os.path import join",
-        ] {
-            assert!(!may_draw(plain.as_bytes()), "{plain}");
-        }
-        for other in [
-            "import matplotlib.pyplot as plt",
-            "import os, pandas",
-            "import os; import seaborn",
-            "from pylab import *",
-            "try: import numpy\nexcept: pass",
-            "__import__('matplotlib')",
-            "import importlib",
-            "exec('import matplotlib')",
-            "import (os)",
-            "import\\\n  matplotlib",
-        ] {
-            assert!(may_draw(other.as_bytes()), "{other}");
-        }
-        assert!(may_draw(b"\xff"));
-        let with_module = Job::python("1").file("own.py", "import matplotlib").build();
-        assert!(!prepare(with_module.expect("job")).expect("prepared").env.is_empty());
-    }
-
-    #[test]
     fn a_path_of_the_jobs_own_is_kept() {
-        let job = Job::python("import x").env("PYTHONPATH", "lib").build().expect("job");
+        let job = Job::python("1").env("PYTHONPATH", "lib").build().expect("job");
         let job = prepare(job).expect("prepared");
         assert_eq!(job.env["PYTHONPATH"], ".displays/:lib");
         assert!(job.files.len() == 2 && job.artifacts.is_empty());

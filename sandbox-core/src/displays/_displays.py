@@ -4,6 +4,42 @@ import atexit
 import io
 import os
 import sys
+from importlib.machinery import PathFinder
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+class Finder:
+    """Adds to pyplot when, and only when, the program imports it."""
+
+    @classmethod
+    def enter(cls):
+        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != FOLDER]
+        sys.meta_path.insert(0, cls)
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "matplotlib.pyplot":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                if cls in sys.meta_path:
+                    sys.meta_path.remove(cls)
+                    add_to(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def add_to(pyplot):
+    try:
+        install(pyplot, FOLDER)
+    except Exception as error:
+        print(f"figures cannot be shown: {error}", file=sys.stderr)
 
 
 def install(pyplot, folder):
