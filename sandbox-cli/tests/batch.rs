@@ -388,6 +388,7 @@ fn on_a_terminal_there_is_a_bar_with_rate_and_time_left() {
     // A terminal of its own, from util-linux.
     let output = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
         .current_dir(batch.folder.path())
         .stdin(Stdio::null())
         .output()

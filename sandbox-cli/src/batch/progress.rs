@@ -1,6 +1,5 @@
 //! How far a batch is: a bar on a terminal, lines elsewhere.
 
-use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -29,9 +28,9 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(total: u64, before: u64) -> Self {
-        let plain = !stderr().is_terminal();
-        let target =
-            if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target = ProgressDrawTarget::stderr();
+        // Also on a terminal that can only write lines.
+        let plain = target.is_hidden();
         let bar = ProgressBar::with_draw_target(Some(total), target);
         let style = "{bar:30} {pos}/{len}, {per_sec}, {eta} left{msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
