@@ -64,6 +64,42 @@ async fn python_shows_what_is_not_saved() {
             3,
             &[],
         ),
+        // What stays open is one figure, as it is at last; a program goes on with it.
+        ("plt.ion()\nfor n in range(3):\n    plt.plot([n])\n    plt.show()", 1, &[]),
+        (
+            "for n in range(3):\n    plt.plot([n])\n    plt.show(block=False)\n    plt.close()",
+            3,
+            &[],
+        ),
+        (
+            "plt.plot([1])\nplt.show(block=False)\nplt.plot([2])\nplt.savefig('a.png')\n\
+             assert len(plt.gca().lines) == 2",
+            1,
+            &["a.png"],
+        ),
+        (
+            "one = plt.figure()\nplt.plot([1])\nplt.figure()\nplt.plot([1])\nplt.figure(one)\n\
+             plt.show(block=False)\nassert plt.gcf() is one",
+            2,
+            &[],
+        ),
+        // What is replaced is called as what it replaces.
+        ("plt.plot([1])\nplt.gcf().savefig(fname='a.png')", 0, &["a.png"]),
+        (
+            "import pickle, inspect\nfor f in plt.show, plt.savefig, plt.pause, plt.close:\n    \
+             assert pickle.loads(pickle.dumps(f)) is f\n\
+             assert 'fname' in inspect.signature(plt.Figure.savefig).parameters",
+            0,
+            &[],
+        ),
+        // A backend of the program's own.
+        (
+            "import sys, matplotlib\nfrom matplotlib.backends.backend_agg import FigureCanvas\n\
+             def show(block=None): global called; called = True\nsys.modules['own'] = sys.modules[__name__]\n\
+             matplotlib.use('module://own')\nplt.plot([1])\nplt.show()\nassert called",
+            1,
+            &[],
+        ),
         (
             "import subprocess as s, sys\nopen('p.py', 'w').write('import pylab as p; p.plot([1])')\n\
              s.run([sys.executable, 'p.py'], check=True)",
@@ -91,6 +127,18 @@ async fn python_shows_what_is_not_saved() {
                  assert not any('.displays' in p for p in sys.path), sys.path";
     let outcome = check(Job::python(found), 1, &[]).await;
     assert_eq!(outcome.stderr.text(), "");
+    // The recipe of importlib's documentation.
+    let lazy = "import importlib.util as u, sys\ns = u.find_spec('matplotlib')\n\
+                s.loader = u.LazyLoader(s.loader)\nm = u.module_from_spec(s)\n\
+                sys.modules['matplotlib'] = m\ns.loader.exec_module(m)\nm.use('Agg')\n\
+                import matplotlib.pyplot as plt\nassert sys.modules['matplotlib'] is m\n\
+                assert 'site-packages' in m.__file__ and m.__package__ == 'matplotlib'\nplt.plot([1])";
+    let outcome = check(Job::python(lazy), 1, &[]).await;
+    assert_eq!(outcome.stderr.text(), "");
+    // Where it is in the path of an interpreter that cannot say where it is.
+    let gone = "import os, sys\nsys.path.insert(0, '')\nos.mkdir('/tmp/x')\nos.chdir('/tmp/x')\n\
+                os.rmdir('/tmp/x')\nimport matplotlib.pyplot as plt\nplt.plot([1])\nos.chdir('/')";
+    check(Job::python(gone), 1, &[]).await;
     let saved =
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
     let outcome = check(Job::python(saved), 1, &["a.png"]).await;

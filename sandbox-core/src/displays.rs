@@ -28,9 +28,10 @@ const MOST_BYTES: u64 = 16 << 20;
 /// it. Displays count toward the limits on artifacts, and come first. The first 16 MiB become displays, in
 /// the order of their names; what is left over stays among the artifacts.
 ///
-/// Python finds a module of this wrapper's in the place of matplotlib, by `PYTHONPATH`, which brings
-/// the real one; a program that does not import it is not touched. The same holds for interpreters
-/// that a program starts in its workspace. R is told by `R_TESTS`. A runtime with arguments that make the interpreter ignore variables (`python -I`) shows
+/// Python finds a module of this wrapper's in the place of matplotlib, by `PYTHONPATH`, which
+/// becomes the real one; a program that does not import it is not touched. The same holds for
+/// interpreters that a program starts in its workspace. Before it is imported,
+/// `importlib.util.find_spec` finds this one, also where there is no real one. R is told by `R_TESTS`. A runtime with arguments that make the interpreter ignore variables (`python -I`) shows
 /// nothing.
 #[derive(Debug)]
 pub struct Displays<E>(E);

@@ -1,13 +1,5 @@
-"""Found in the place of matplotlib: brings the real one, of which the figures are kept."""
+"""Found in the place of matplotlib: becomes the real one, of which the figures are kept."""
 
-import sys
+import _displays
 
-from _displays import Finder
-
-# From here on this folder is not looked into, and the program has the path that is its own.
-Finder.enter()
-del sys.modules[__name__]
-import matplotlib
-
-# A thread may have found this module meanwhile, and waited for it.
-__getattr__ = matplotlib.__getattribute__
+_displays.become(__name__, globals())
