@@ -603,6 +603,27 @@ fn over_http_files_belong_to_a_session_and_programs_end_with_it() {
     assert!(server.post(&mine, &call(4, "1")).starts_with("HTTP/1.1 404"));
 }
 
+#[test]
+fn over_http_a_client_that_comes_back_gets_its_answer() {
+    let server = HttpServer::start(&["--jobs", "1"]);
+    let session = server.open();
+    let code = "import time\ntime.sleep(.5)\nprint('kept for', 'you')";
+    let begun = server.begin(&format!("POST /mcp HTTP/1.1\r\n{session}"), &call(1, code));
+    let lines = BufReader::new(begun).lines().map_while(Result::ok);
+    let first = lines.into_iter().find_map(|line| Some(line.strip_prefix("id: ")?.to_owned()));
+    let first = first.expect("an event");
+    // The connection is lost. The next call waits for its turn, so that the first has ended.
+    assert!(server.post(&session, &call(2, "print(6 * 7)")).contains("stdout:\\n42"));
+    let back = |event: &str| {
+        server.request(&format!("GET /mcp HTTP/1.1\r\n{session}\r\nLast-Event-ID: {event}"), "")
+    };
+    let answer = back(&first);
+    assert!(answer.contains("stdout:\\nkept for you") && answer.contains("\"id\":1"), "{answer}");
+    // Heard, it does not come again.
+    let id = answer.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
+    assert!(!back(id).contains("kept for"), "{id}");
+}
+
 /// A client that asks and then does not read must not keep its own session from hearing it.
 #[test]
 fn over_http_a_client_that_does_not_read_can_cancel() {
