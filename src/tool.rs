@@ -180,7 +180,8 @@ impl CodeToolBuilder {
         }
         let longest = self.longest.unwrap_or((limits.wall * 2).min(LONGEST)).max(MINIMUM);
         if longest < limits.wall || longest > LONGEST {
-            let what = format!("{longest:?} is not between the usual {:?} and 24 h", limits.wall);
+            let usual = limits.wall;
+            let what = format!("{longest:?} is out of range; give {usual:?}, the usual, to 24 h");
             return wrong("longest", what);
         }
         // What is kept is placed into each workspace, and there must be room for more.

@@ -205,7 +205,7 @@ pub(crate) struct Left {
 
 impl Left {
     /// Reads what a job left. The artifacts themselves, which may hold a whole workspace, need not
-    /// be kept. `code` is the program, which is a file of the workspace as well.
+    /// be kept. The program is a file of the workspace as well, and none that it left.
     pub(crate) async fn read(outcome: &Outcome, job: &JobSpec, room: Room) -> Self {
         let code = match &job.program {
             Program::Source { code, .. } => {

@@ -6,6 +6,7 @@ use super::files::{File, KeptFile};
 use super::images;
 use super::reply::{Part, Reply};
 use super::report::{list, quoted};
+use super::text::first;
 
 /// The file as an image or as text, or what else there is.
 pub(crate) fn file(
@@ -47,7 +48,13 @@ pub(crate) fn file(
     let inside = |byte: &&u8| from > 0 && **byte & 0xc0 == 0x80;
     let from = from + bytes[from..to].iter().take(3).take_while(inside).count();
     match text(&bytes[from..to], to < bytes.len()) {
-        Some(text) => {
+        Some(mut text) => {
+            // Control characters become longer.
+            let mut shown = printable(text);
+            while shown.len() > room {
+                text = first(text, text.len() * room / shown.len());
+                shown = printable(text);
+            }
             let end = from + text.len();
             let rest = if end < bytes.len() {
                 format!("; the rest begins at offset {end}")
@@ -55,11 +62,7 @@ pub(crate) fn file(
                 String::new()
             };
             let what = format!("Bytes {from} to {end} of {length}{rest}.");
-            // Control characters become longer.
-            let mut text = printable(text).into_owned();
-            let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-            text.truncate(end.unwrap_or(0));
-            Reply::found(vec![Part::Text(what), Part::Text(text)])
+            Reply::found(vec![Part::Text(what), Part::Text(shown.into_owned())])
         }
         None => Reply::refusal(
             format!(

@@ -8,12 +8,17 @@ use sandbox_core::{Output, Size, printable};
 use super::python::last_traceback;
 
 /// The first `most` bytes of a text, as far as they are whole characters.
+pub(crate) fn first(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// The same, with a sign that there is more.
 pub(crate) fn short(text: &str, most: usize) -> Cow<'_, str> {
-    if text.len() <= most {
-        return text.into();
+    match first(text, most) {
+        whole if whole.len() == text.len() => whole.into(),
+        part => format!("{part}...").into(),
     }
-    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
-    format!("{}...", &text[..end.unwrap_or(0)]).into()
 }
 
 /// What was kept of a stream, as text.
