@@ -142,7 +142,7 @@ impl SessionManager for Sessions {
 /// calls and cancellations; so a client that does not read loses what only says how far a call is.
 fn loosen(
     messages: impl Stream<Item = ServerSseMessage> + Send + 'static,
-    running: Option<Running>,
+    mut running: Option<Running>,
 ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
     let (sender, mut receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
@@ -154,14 +154,17 @@ fn loosen(
                 () = sender.closed(), if running.is_none() => return,
             };
             let Some(message) = message else { return };
-            match (message.message.as_deref(), &running) {
-                (Some(JsonRpcMessage::Notification(_)), _) => {
+            match message.message.as_deref() {
+                Some(JsonRpcMessage::Notification(_)) => {
                     // Nobody may hear it.
                     let _ = sender.try_send(message);
                     continue;
                 }
-                (Some(JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)), Some(running)) => {
-                    running.keep(&message);
+                Some(JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)) => {
+                    // It runs no longer, also where its client never takes the answer.
+                    if let Some(call) = running.take() {
+                        call.keep(&message);
+                    }
                 }
                 _ => {}
             }

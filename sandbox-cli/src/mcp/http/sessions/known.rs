@@ -95,7 +95,7 @@ impl Known {
         }
     }
 
-    /// The answer of that call, unless it is the last that the client has heard.
+    /// The answer of that call, if there is one yet; none where the client has heard it.
     pub(super) fn answer(
         &self,
         id: &SessionId,
