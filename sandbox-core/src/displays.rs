@@ -25,14 +25,15 @@ const MOST_BYTES: u64 = 16 << 20;
 ///
 /// A figure that the program saves is an artifact, as without this wrapper. Any program can add a
 /// display: it makes a folder `.displays` in its workspace, where there is none, and puts a file into
-/// it. Displays count toward the limits on artifacts, and come first. The first 16 MiB become displays, in
-/// the order of their names; what is left over stays among the artifacts.
+/// it. Displays count toward the limits on artifacts, and come first. The first 16 MiB become
+/// displays, in the order of their names; what is left over stays among the artifacts.
 ///
 /// Python finds a module of this wrapper's in the place of matplotlib, by `PYTHONPATH`, which
 /// becomes the real one; a program that does not import it is not touched. The same holds for
 /// interpreters that a program starts in its workspace. Before it is imported,
-/// `importlib.util.find_spec` finds this one, also where there is no real one. R is told by `R_TESTS`. A runtime with arguments that make the interpreter ignore variables (`python -I`) shows
-/// nothing.
+/// `importlib.util.find_spec` finds this one, also where there is no real one. R is told by
+/// `R_TESTS`. A runtime with arguments that make the interpreter ignore variables (`python -I`)
+/// shows nothing.
 #[derive(Debug)]
 pub struct Displays<E>(E);
 

@@ -90,9 +90,11 @@ def install(pyplot):
         original = getattr(owner, name)
 
         def with_original(function):
-            replacement = functools.partial(function, original)
-            # A plain function, because one of a class is bound.
-            setattr(owner, name, functools.wraps(original)(lambda *a, **o: replacement(*a, **o)))
+            @functools.wraps(original)
+            def replacement(*args, **options):
+                return function(original, *args, **options)
+
+            setattr(owner, name, replacement)
             return original
 
         return with_original
