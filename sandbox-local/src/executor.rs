@@ -199,8 +199,12 @@ impl LocalBuilder {
             LimitKind::OpenFiles | LimitKind::FileSize => limited(Layer::Rlimits),
             _ => true,
         };
+        // A supervisor in a user namespace of its own has no rights over the host's priorities.
+        let raises_priority = host.raises_priority && (host.privileged || !namespaces);
         let denied = if probed.flags & flag::NET != 0 { Sockets::Own } else { Sockets::Unix };
-        let filter = |sockets| seccomp::compile(Policy { counted_memory, sockets, namespaces });
+        let filter = |sockets| {
+            seccomp::compile(Policy { counted_memory, sockets, namespaces, raises_priority })
+        };
         let seccomp = [filter(denied), filter(Sockets::Host)];
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")

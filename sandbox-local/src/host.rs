@@ -19,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) privileged: bool,
     /// May become another user: root, if not with `CAP_SYS_ADMIN`.
     pub(crate) changes_ids: bool,
+    /// May give a process a higher priority than it has.
+    pub(crate) raises_priority: bool,
     pub(crate) cpus: u64,
     pub(crate) page_size: u64,
     /// Whether the range of job ids is mapped in the application's user namespace.
@@ -30,6 +32,7 @@ impl Host {
         const CAP_SYS_ADMIN: u32 = 21;
         const CAP_SETGID: u32 = 6;
         const CAP_SETUID: u32 = 7;
+        const CAP_SYS_NICE: u32 = 23;
         let uid = nix::unistd::geteuid().as_raw();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let effective = field(&status, "CapEff:")
@@ -43,6 +46,7 @@ impl Host {
             gid: nix::unistd::getegid().as_raw(),
             privileged: changes_ids && has(CAP_SYS_ADMIN),
             changes_ids,
+            raises_priority: has(CAP_SYS_NICE),
             page_size: sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             job_ids_mapped: maps(&map, FIRST_JOB_ID + JOB_IDS),

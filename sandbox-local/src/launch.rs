@@ -101,7 +101,12 @@ pub(crate) async fn trial(
     parents: Vec<Parent>,
 ) -> Result<std::result::Result<(), SetupFailure>> {
     let limits = Limits::default();
-    let policy = Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true };
+    let policy = Policy {
+        counted_memory: true,
+        sockets: Sockets::Own,
+        namespaces: true,
+        raises_priority: true,
+    };
     let filter = seccomp::compile(policy);
     let namespaces = flags & flag::NAMESPACES != 0;
     let ids = host.job_ids(0, namespaces);

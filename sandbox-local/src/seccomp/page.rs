@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::seccomp::commands::LISTS;
 use crate::seccomp::table::Group;
 
 const HEAD: &str = "\
 # System calls
 
 What a job on Linux may ask of the kernel, from the table in
-`sandbox-local/src/seccomp/table.rs`. `SANDBOX_BLESS=1 cargo test -p sandbox-local --lib page` writes this page anew.
+`sandbox-local/src/seccomp/table/`. `SANDBOX_BLESS=1 cargo test -p sandbox-local --lib page` writes this page anew.
 
 Numbers are x86_64's. A number that is not here is refused with `EPERM` below 470 and is missing
 (`ENOSYS`) from there on; x32 numbers are refused; the 32-bit entry (`int 0x80`) kills the process. Arguments are
@@ -20,10 +21,20 @@ counted from 0 and compared in the 32 bits that the kernel reads.
 fn page() -> String {
     let mut text = HEAD.to_owned();
     let allowed = |group: &&Group| !matches!(group.rule, Rule::Answer(_));
-    let all = || TABLE.iter().chain(LEGACY);
-    section(&mut text, "Allowed", all().filter(allowed));
-    section(&mut text, "Answered without being made", all().filter(|group| !allowed(group)));
+    section(&mut text, "Allowed", table::groups().filter(allowed));
+    section(
+        &mut text,
+        "Answered without being made",
+        table::groups().filter(|group| !allowed(group)),
+    );
     section(&mut text, "Where something else is missing", EXCEPTIONS.iter().map(|e| &e.group));
+    text.push_str("\n## The values that the rules name\n");
+    for (title, entries) in LISTS {
+        let _ = write!(text, "\n{title}\n\n| name | value | what for |\n| --- | --- | --- |\n");
+        for (name, value, reason) in *entries {
+            let _ = writeln!(text, "| `{name}` | {value:#x} | {reason} |");
+        }
+    }
     text
 }
 
@@ -54,6 +65,7 @@ fn answer(answer: Answer) -> &'static str {
         Answer::Missing => "`ENOSYS`",
         Answer::NoFamily => "`EAFNOSUPPORT`",
         Answer::NotSupported => "`EOPNOTSUPP`",
+        Answer::Invalid => "`EINVAL`",
         Answer::Done => "0, nothing is done",
     }
 }
@@ -72,6 +84,13 @@ fn condition(when: &When) -> String {
         When::OneOf(index, values) => format!("argument {index} is one of {}", list(values)),
         When::NoneOf(index, values) => format!("argument {index} is none of {}", list(values)),
         When::WithoutBits(index, bits) => format!("argument {index} has no bit of {bits:#x}"),
+        When::OnlyBits(index, bits) => format!("argument {index} has only bits of {bits:#x}"),
+        When::BitsOneOf { value, mask, allowed } => {
+            format!("argument {value} (bits {mask:#x}) is one of {}", list(allowed))
+        }
+        When::OnlyBitsIf { key, is, value, bits } => {
+            format!("argument {value} has only bits of {bits:#x} where argument {key} is {is}")
+        }
         When::Keyed { key, value, mask, allowed } => {
             let of = if mask == u32::MAX { String::new() } else { format!(" (bits {mask:#x})") };
             let pair = |(wanted, values): &(u32, &[u32])| format!("{wanted}: {}", list(values));

@@ -6,7 +6,7 @@ use super::*;
 use crate::bpf::run;
 
 pub(super) const OPEN: Policy =
-    Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true };
+    Policy { counted_memory: true, sockets: Sockets::Own, namespaces: true, raises_priority: true };
 const EAFNOSUPPORT: Verdict = Verdict::Errno(libc::EAFNOSUPPORT as u16);
 
 /// Every policy that an executor can have.
@@ -16,7 +16,9 @@ pub(super) fn policies() -> Vec<Policy> {
         for (counted_memory, namespaces) in
             [(true, true), (true, false), (false, true), (false, false)]
         {
-            all.push(Policy { counted_memory, sockets, namespaces });
+            for raises_priority in [true, false] {
+                all.push(Policy { counted_memory, sockets, namespaces, raises_priority });
+            }
         }
     }
     all
@@ -39,11 +41,24 @@ fn fulfils(when: &When, args: [u64; 6]) -> bool {
         When::OneOf(index, values) => values.contains(&arg(index)),
         When::NoneOf(index, values) => !values.contains(&arg(index)),
         When::WithoutBits(index, bits) => arg(index) & bits == 0,
+        When::OnlyBits(index, bits) => arg(index) | bits == bits,
+        When::BitsOneOf { value, mask, allowed } => allowed.contains(&(arg(value) & mask)),
+        When::OnlyBitsIf { key, is, value, bits } => arg(key) != is || arg(value) | bits == bits,
         When::Keyed { key, value, mask, allowed } => allowed
             .iter()
             .any(|(wanted, values)| *wanted == arg(key) && values.contains(&(arg(value) & mask))),
     }
 }
+
+const SINGLE_BITS: [u32; 32] = {
+    let mut bits = [0; 32];
+    let mut n = 0;
+    while n < 32 {
+        bits[n] = 1 << n;
+        n += 1;
+    }
+    bits
+};
 
 /// Arguments on both sides of a rule's conditions: each listed value alone and with every other,
 /// its neighbours, and, for all of them, garbage in the bits that the kernel does not read.
@@ -59,10 +74,11 @@ pub(super) fn interesting(rule: Rule) -> Vec<[u64; 6]> {
         };
         match *when {
             When::OneOf(index, listed) | When::NoneOf(index, listed) => add(index, listed),
-            When::WithoutBits(index, bits) => {
-                let single: Vec<_> =
-                    (0..32).map(|n| 1 << n).filter(|bit| bits & bit != 0).collect();
-                add(index, &single);
+            When::WithoutBits(index, _) | When::OnlyBits(index, _) => add(index, &SINGLE_BITS),
+            When::BitsOneOf { value, allowed, .. } => add(value, allowed),
+            When::OnlyBitsIf { key, is, value, .. } => {
+                add(key, &[is]);
+                add(value, &SINGLE_BITS);
             }
             When::Keyed { key, value, allowed, .. } => {
                 add(key, &allowed.iter().map(|(wanted, _)| *wanted).collect::<Vec<_>>());
@@ -132,14 +148,37 @@ fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
             (libc::SYS_setsockopt, [0, 1, 50], false),
             (libc::SYS_setsockopt, [0, 6, 14], false),
             (libc::SYS_setsockopt, [0, 41, 20], false),
+            (libc::SYS_setsockopt, [0, 1, 29], false),
+            (libc::SYS_setsockopt, [0, 1, 35], false),
             (libc::SYS_ioctl, [0, 0x5401, 0], true),
             (libc::SYS_ioctl, [0, 0x5412, 0], false),
+            (libc::SYS_ioctl, [0, 0x8906, 0], false),
             (libc::SYS_clone, [17, 0, 0], true),
+            (libc::SYS_clone, [0x3d_0f00, 0, 0], true),
             (libc::SYS_clone, [0x1000_0000, 0, 0], false),
+            (libc::SYS_clone, [0x8000 | 17, 0, 0], false),
+            (libc::SYS_clone, [9, 0, 0], false),
             (libc::SYS_fcntl, [0, 1, 0], true),
+            (libc::SYS_fcntl, [0, 6, 0xffff], true),
+            (libc::SYS_fcntl, [0, 4, 0x8802], true),
+            (libc::SYS_fcntl, [0, 4, 0x4000], false),
+            (libc::SYS_fcntl, [0, 4, 0x2000], false),
             (libc::SYS_fcntl, [0, 8, 0], false),
+            (libc::SYS_fcntl, [0, 1024, 0], false),
+            (libc::SYS_fcntl, [0, 1026, 0], false),
+            (libc::SYS_fcntl, [0, 37, 0], false),
             (libc::SYS_prctl, [38, 1, 0], true),
             (libc::SYS_prctl, [22, 2, 0], false),
+            (libc::SYS_prctl, [62, 0, 0], false),
+            (libc::SYS_prctl, [0x5356_4d41, 0, 0], false),
+            (libc::SYS_sched_setscheduler, [0, 0, 0], true),
+            (libc::SYS_sched_setscheduler, [0, 5, 0], false),
+            (libc::SYS_sched_setscheduler, [1, 0, 0], false),
+            (libc::SYS_sched_setaffinity, [1, 8, 0], false),
+            (libc::SYS_setpriority, [0, 0, 5], true),
+            (libc::SYS_setpriority, [1, 0, 5], false),
+            (libc::SYS_setpriority, [0, 1, 5], false),
+            (libc::SYS_ioprio_set, [1, 0, 0], false),
             (libc::SYS_memfd_create, [0, 1, 0], true),
             (libc::SYS_memfd_create, [0, 5, 0], false),
             (libc::SYS_personality, [0xffff_ffff, 0, 0], true),
@@ -156,7 +195,12 @@ fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
 
 #[test]
 fn what_nothing_else_holds_is_refused() {
-    let policy = Policy { counted_memory: false, sockets: Sockets::Unix, namespaces: false };
+    let policy = Policy {
+        counted_memory: false,
+        sockets: Sockets::Unix,
+        namespaces: false,
+        raises_priority: false,
+    };
     let filter = compile(policy);
     for (call, first, expected) in [
         (libc::SYS_socket, libc::AF_UNIX, Verdict::Allow),
@@ -171,9 +215,45 @@ fn what_nothing_else_holds_is_refused() {
         (libc::SYS_fsync, 0, Verdict::Errno(0)),
         (libc::SYS_setxattr, 0, Verdict::Errno(libc::EOPNOTSUPP as u16)),
         (libc::SYS_mbind, 0, ENOSYS),
+        (libc::SYS_openat2, 0, ENOSYS),
+        (libc::SYS_landlock_restrict_self, 0, ENOSYS),
+        (libc::SYS_sched_setattr, 0, ENOSYS),
     ] {
         let args = [first as u64, 0, 0, 0, 0, 0];
         assert_eq!(run(&filter, AUDIT_ARCH, call as u32, args), expected, "call {call}");
+    }
+}
+
+/// Flags that are refused in the words of a kernel or a file that does not know them.
+#[test]
+fn flags_that_programs_do_without_are_unknown() {
+    let filter = compile(OPEN);
+    let invalid = Verdict::Errno(libc::EINVAL as u16);
+    let unsupported = Verdict::Errno(libc::EOPNOTSUPP as u16);
+    let o_direct = libc::O_DIRECT as u64;
+    for (call, index, flags, expected) in [
+        (libc::SYS_openat, 2, o_direct, invalid),
+        (libc::SYS_openat, 2, 0o2_102_102, Verdict::Allow),
+        (libc::SYS_pipe2, 1, o_direct, invalid),
+        (libc::SYS_pipe2, 1, libc::O_CLOEXEC as u64, Verdict::Allow),
+        (libc::SYS_splice, 5, 4, invalid),
+        (libc::SYS_splice, 5, 3, Verdict::Allow),
+        (libc::SYS_vmsplice, 3, 8, invalid),
+        (libc::SYS_sendto, 3, 1, unsupported),
+        (libc::SYS_sendto, 3, 0x8000, unsupported),
+        (libc::SYS_sendmsg, 2, 0x4040, Verdict::Allow),
+        (libc::SYS_recvmsg, 2, 1, unsupported),
+        (libc::SYS_recvmsg, 2, 2, Verdict::Allow),
+        (libc::SYS_preadv2, 5, 8, unsupported),
+        (libc::SYS_preadv2, 5, 0x80, unsupported),
+        (libc::SYS_madvise, 2, 12, invalid),
+        (libc::SYS_madvise, 2, 100, invalid),
+        (libc::SYS_madvise, 2, 4, Verdict::Allow),
+        (libc::SYS_getsockopt, 1, 132, unsupported),
+    ] {
+        let mut args = [0; 6];
+        args[index] = flags;
+        assert_eq!(run(&filter, AUDIT_ARCH, call as u32, args), expected, "{call} {flags:#x}");
     }
 }
 
@@ -190,7 +270,7 @@ fn netlink_is_for_jobs_with_the_callers_network() {
 #[test]
 fn no_rule_is_stale() {
     let mut seen = BTreeMap::new();
-    for group in TABLE.iter().chain(LEGACY) {
+    for group in table::groups() {
         assert!(!group.reason.is_empty() && !group.calls.is_empty());
         for call in group.calls {
             let name = call.name();

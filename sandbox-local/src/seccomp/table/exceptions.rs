@@ -58,14 +58,12 @@ pub(in crate::seccomp) const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        applies: |policy| !policy.namespaces,
+        applies: |policy| !policy.raises_priority,
         group: Group {
-            reason: "without a pid namespace, the caller itself and no process by number",
-            rule: Rule::AllowIf(&[When::OneOf(0, &[0])], Answer::Refused),
-            calls: calls![
-                SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
-                SYS_sched_setscheduler
-            ],
+            reason: "what a process gave up, the supervisor could not give back, and a process that \
+                     is killed must run once more to end",
+            rule: Rule::Answer(Answer::Refused),
+            calls: calls![SYS_setpriority],
         },
     },
     Exception {
@@ -74,7 +72,7 @@ pub(in crate::seccomp) const EXCEPTIONS: &[Exception] = &[
             reason: "without an IPC and a pid namespace, what processes of a user share",
             rule: Rule::Answer(Answer::Refused),
             calls: calls![
-                SYS_setpriority SYS_ioprio_set SYS_shmget SYS_shmat SYS_shmctl SYS_semget
+                SYS_shmget SYS_shmat SYS_shmctl SYS_semget
                 SYS_semctl SYS_semop SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl
                 SYS_mq_open SYS_mq_unlink
             ],
