@@ -92,7 +92,7 @@ pub fn run() -> ! {
     sys::close(1);
     loop {
         if sys::wait(0).is_err() {
-            sys::sigwait(SIGCHLD_MASK);
+            sys::sigwait(SIGCHLD_MASK, None);
         }
     }
 }

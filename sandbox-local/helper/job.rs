@@ -6,7 +6,7 @@ use crate::protocol::{Stage, flag};
 use crate::sys::{
     self, AT_FDCWD, EACCES, EINVAL, ENOENT, ENOTDIR, Fd, Fork, O_CLOEXEC, O_PATH, StringArray,
 };
-use crate::{At, Failure, namespaces};
+use crate::{At, Failure, namespaces, priority};
 
 const PR_SET_PDEATHSIG: usize = 1;
 const PR_SET_DUMPABLE: usize = 4;
@@ -147,6 +147,7 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
         sys::dup3(*fd, target as Fd).at_index(Stage::Stdio, target)?;
     }
     groups.join()?;
+    priority::take_jobs_own(plan.has(flag::IDLE_DISK));
     namespaces::enter_own(plan)?;
     set_rlimits(plan, |resource| resource != RLIMIT_NPROC)
 }
@@ -154,6 +155,7 @@ fn prepare(plan: &Plan, groups: &Cgroups, stdio: Stdio) -> Result<(), Failure> {
 /// Gives up everything that the program must not have; the filter comes last.
 fn confine(plan: &Plan, ready: Option<Fd>, gate: Fd, failure: Fd) -> Result<(), Failure> {
     namespaces::settle_network(plan);
+    priority::be_first_to_go();
     take_identity(plan)?;
     if !plan.has(flag::NAMESPACES) {
         // No PID 1 takes the job with it when the supervisor dies. After the change of ids, which

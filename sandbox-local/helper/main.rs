@@ -21,6 +21,7 @@ mod job;
 mod namespaces;
 mod nr;
 mod plan;
+mod priority;
 #[path = "../src/protocol.rs"]
 mod protocol;
 mod root;

@@ -8,6 +8,7 @@ use crate::sys::{self, AT_FDCWD, O_CLOEXEC, O_WRONLY, Result};
 use crate::text::Text;
 use crate::{At, Failure};
 
+const CLONE_NEWTIME: u64 = 0x80;
 const CLONE_NEWNS: u64 = 0x0002_0000;
 const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 const CLONE_NEWUTS: u64 = 0x0400_0000;
@@ -57,6 +58,10 @@ pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
     }
     sys::unshare(CLONE_NEWNS).at(Stage::UnshareMount)?;
     sys::unshare(CLONE_NEWPID).at(Stage::UnsharePid)?;
+    if plan.has(flag::TIME) {
+        // For the children, as the pid namespace: all jobs would share the inode of the host's.
+        sys::unshare(CLONE_NEWTIME).at(Stage::UnshareTime)?;
+    }
     Ok(())
 }
 
@@ -100,7 +105,8 @@ fn map_ids(uid: u64, gid: u64) -> Result<()> {
     write_file(c"/proc/self/gid_map", line(gid).bytes())
 }
 
-fn write_file(path: &CStr, content: &[u8]) -> Result<()> {
+/// Writes a setting.
+pub fn write_file(path: &CStr, content: &[u8]) -> Result<()> {
     let fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0)?;
     let result = sys::write(fd, content);
     sys::close(fd);

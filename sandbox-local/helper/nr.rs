@@ -6,6 +6,13 @@ pub use common::*;
 /// System call numbers of the architecture.
 #[cfg(target_arch = "x86_64")]
 mod arch {
+    pub const PERSONALITY: usize = 135;
+    pub const SETPRIORITY: usize = 141;
+    pub const SCHED_SETSCHEDULER: usize = 144;
+    pub const SCHED_SETAFFINITY: usize = 203;
+    pub const SCHED_GETAFFINITY: usize = 204;
+    pub const IOPRIO_SET: usize = 251;
+    pub const FLOCK: usize = 73;
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
@@ -61,6 +68,13 @@ mod arch {
 /// System call numbers of the architecture.
 #[cfg(target_arch = "aarch64")]
 mod arch {
+    pub const PERSONALITY: usize = 92;
+    pub const SETPRIORITY: usize = 140;
+    pub const SCHED_SETSCHEDULER: usize = 119;
+    pub const SCHED_SETAFFINITY: usize = 122;
+    pub const SCHED_GETAFFINITY: usize = 123;
+    pub const IOPRIO_SET: usize = 30;
+    pub const FLOCK: usize = 32;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const CLOSE: usize = 57;

@@ -9,19 +9,24 @@ use crate::sys::{
     self, AT_FDCWD, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
 };
 use crate::tree::{self, OwnUser, Scope};
-use crate::{At, CONTROL, Failure, namespaces, root, tell, usage};
+use crate::{At, CONTROL, Failure, namespaces, priority, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
 /// Five milliseconds apart; not every event of a v2 cgroup is followed by a kill.
 const OOM_LOOKS: u32 = 40;
 const SIGPIPE_MASK: u64 = 1 << 12;
+const SIGCHLD_MASK: u64 = 1 << 16;
+/// How long a killed tree may take before its priority is looked at again.
+const RESTORE_AGAIN: u64 = 100 * MILLISECOND;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 
 /// Runs one job. An error means that the program was not executed.
 pub fn run() -> Result<(), Failure> {
     sys::reset_signals();
-    // A pipe whose reader died is an error here, and no reason to die too.
-    sys::sigprocmask(SIGPIPE_MASK);
+    // A pipe whose reader died is an error here, and no reason to die too. The end of a child is
+    // waited for together with a deadline.
+    sys::sigprocmask(SIGPIPE_MASK | SIGCHLD_MASK);
+    priority::take_normal();
     // Before anything else: whatever the application leaked is gone.
     sys::close_range(3, false).at(Stage::Plan)?;
     let program = sys::openat(AT_FDCWD, c"/proc/self/exe", O_PATH | O_CLOEXEC, 0).at(Stage::Init)?;
@@ -72,7 +77,7 @@ pub fn run() -> Result<(), Failure> {
     }
 }
 
-/// Ends what is left of the job and waits until nothing is. Returns the end of the main process
+/// Kills the job's processes and waits until none is left. Returns the end of the main process
 /// and that of the rest.
 fn end(
     scope: Scope,
@@ -80,6 +85,8 @@ fn end(
     job: Option<&Job>,
     kill_main: bool,
 ) -> (Waited, Waited) {
+    // What the job gave up of its priority would delay its end.
+    priority::restore(scope);
     let Some(init) = init else {
         let main = job.map_or(0, |job| job.pid);
         return match scope {
@@ -87,14 +94,30 @@ fn end(
             _ => tree::end_descendants(main, kill_main),
         };
     };
-    if kill_main {
-        let _ = sys::pidfd_kill(init.pidfd);
-    }
-    // The main process first: PID 1 becomes waitable only after the kernel has killed its
-    // namespace and everybody in it has been waited for.
-    let main = job.map(|job| sys::wait(job.pid).unwrap_or_default()).unwrap_or_default();
     let _ = sys::pidfd_kill(init.pidfd);
-    (main, sys::wait(init.pid).unwrap_or_default())
+    reap_all(scope, job.map_or(0, |job| job.pid))
+}
+
+/// Reaps every child until none is left, whoever it is: PID 1 ends only after everybody in its
+/// namespace was waited for, also children that somebody inside made for this process. Returns the
+/// end of `main` and that of the rest.
+fn reap_all(scope: Scope, main: i32) -> (Waited, Waited) {
+    let (mut end, mut rest) = (Waited::default(), Waited::default());
+    loop {
+        match sys::wait_now() {
+            Err(_) => return (end, rest),
+            Ok(Waited { pid: 0, .. }) => {
+                if !sys::sigwait(SIGCHLD_MASK, Some(RESTORE_AGAIN)) {
+                    priority::restore(scope);
+                }
+            }
+            Ok(waited) if waited.pid == main => end = waited,
+            Ok(waited) => {
+                rest.cpu_us += waited.cpu_us;
+                rest.max_rss = rest.max_rss.max(waited.max_rss);
+            }
+        }
+    }
 }
 
 /// Where the job's processes are found.

@@ -100,10 +100,12 @@ macro_rules! call {
 mod confine;
 mod message;
 mod mounts;
+mod schedule;
 
 pub use confine::*;
 pub use message::*;
 pub use mounts::*;
+pub use schedule::*;
 
 fn path(p: &CStr) -> usize {
     p.as_ptr() as usize
@@ -216,9 +218,12 @@ pub fn sigprocmask(mask: u64) {
     let _ = call!(nr::RT_SIGPROCMASK, 2, &mask as *const u64, 0, 8);
 }
 
-/// Waits until one of the (blocked) signals in `mask` is pending and takes it.
-pub fn sigwait(mask: u64) {
-    let _ = call!(nr::RT_SIGTIMEDWAIT, &mask as *const u64, 0, 0, 8);
+/// Waits until one of the (blocked) signals in `mask` is pending and takes it, for at most
+/// `timeout_ns` nanoseconds; true if one was.
+pub fn sigwait(mask: u64, timeout_ns: Option<u64>) -> bool {
+    let timeout = timeout_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
+    let pointer = timeout.as_ref().map_or(0, |t| t.as_ptr() as usize);
+    call!(nr::RT_SIGTIMEDWAIT, &mask as *const u64, 0, pointer, 8).is_ok()
 }
 
 pub fn kill(pid: i32) -> Result<usize> {
@@ -284,11 +289,21 @@ pub struct Waited {
 
 /// `waitid(P_PID, pid, WEXITED | __WALL)`, blocking; `pid` 0 stands for any child.
 pub fn wait(pid: i32) -> Result<Waited> {
+    wait_with(pid, 0)
+}
+
+/// Reaps a child that has ended, if there is one; its pid is 0 when all of them live.
+pub fn wait_now() -> Result<Waited> {
+    const WNOHANG: usize = 1;
+    wait_with(0, WNOHANG)
+}
+
+fn wait_with(pid: i32, options: usize) -> Result<Waited> {
     let mut info = [0i32; 32];
     let mut usage = [0u64; 18];
     let which = if pid == 0 { 0 } else { 1 };
     loop {
-        let flags = 4usize | 0x4000_0000;
+        let flags = 4usize | 0x4000_0000 | options;
         match call!(nr::WAITID, which, pid, info.as_mut_ptr(), flags, usage.as_mut_ptr()) {
             Err(EINTR) => {}
             Err(errno) => return Err(errno),

@@ -148,8 +148,22 @@ pub fn after_name(stat: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     Some(stat.get(end + 2..)?.split(|b| *b == b' '))
 }
 
-fn for_each_in_proc(mut visit: impl FnMut(u64)) {
-    let Ok(proc) = sys::openat(AT_FDCWD, c"/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) else {
+/// Calls `visit` with each thread of the job, but for PID 1 of its namespace.
+pub fn for_each_thread(scope: Scope, mut visit: impl FnMut(u64)) {
+    scope.for_each(|pid| {
+        if pid > 1 {
+            let path = Text::<48>::new().push(b"/proc/").number(pid).push(b"/task");
+            for_each_number_in(path.c_str(), &mut visit);
+        }
+    });
+}
+
+fn for_each_in_proc(visit: impl FnMut(u64)) {
+    for_each_number_in(c"/proc", visit);
+}
+
+fn for_each_number_in(folder: &CStr, mut visit: impl FnMut(u64)) {
+    let Ok(proc) = sys::openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) else {
         return;
     };
     let mut buffer = [0u8; 4096];

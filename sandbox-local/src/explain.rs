@@ -21,7 +21,7 @@ fn layer_of(stage: Stage) -> Layer {
         Stage::UnsharePid | Stage::Init | Stage::Proc => Layer::Pid,
         Stage::Subreaper | Stage::Tie => Layer::Cleanup,
         Stage::UnshareNet | Stage::Loopback => Layer::Network,
-        Stage::UnshareIpc => Layer::Ipc,
+        Stage::UnshareIpc | Stage::UnshareTime => Layer::Ipc,
         Stage::UnshareUts | Stage::Hostname => Layer::Uts,
         Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin => Layer::Memory,
         Stage::Rlimit => Layer::Rlimits,

@@ -52,6 +52,9 @@ pub(crate) const OPTIONAL: [(Layer, u64); 9] = [
     (Layer::Cleanup, flag::TIED),
 ];
 
+/// Namespaces that are no layer of their own.
+const UNLAYERED: u64 = flag::CGROUP_NS | flag::TIME;
+
 /// What a process can do to itself, without a namespace.
 const WITHOUT_NAMESPACES: u64 =
     flag::LANDLOCK | flag::SECCOMP | flag::NO_NEW_PRIVS | flag::CAPABILITIES;
@@ -154,7 +157,7 @@ where
     let privileged = if host.privileged { flag::PRIVILEGED } else { 0 };
     let wanted = OPTIONAL.iter().filter(|(layer, _)| !asked.left_out.contains(layer));
     let mut flags =
-        wanted.fold(privileged | flag::CGROUP_NS | flag::NAMESPACES, |all, (_, bit)| all | bit);
+        wanted.fold(privileged | UNLAYERED | flag::NAMESPACES, |all, (_, bit)| all | bit);
     let mut findings = Vec::new();
     let (mut fatal, mut no_namespaces) = (None, None);
     loop {
@@ -179,6 +182,12 @@ where
             // Hides nothing that is mounted; not a layer.
             flags &= !flag::CGROUP_NS;
             continue;
+        } else if failure.stage == Stage::UnshareTime && flags & flag::TIME != 0 {
+            flags &= !flag::TIME;
+            if failure.errno == Errno::EINVAL {
+                // The kernel has none, and so no inode of it that jobs would share.
+                continue;
+            }
         } else if let Some((_, bit)) = optional.filter(|(_, bit)| flags & bit != 0)
             && failure.stage != Stage::UnshareUser
             && failure.stage != Stage::UserMap

@@ -42,6 +42,7 @@ stages! {
     UserMap = "write user id map",
     UnshareMount = "unshare mount namespace",
     UnsharePid = "unshare pid namespace",
+    UnshareTime = "unshare time namespace",
     UnshareNet = "unshare network namespace",
     UnshareIpc = "unshare ipc namespace",
     UnshareUts = "unshare uts namespace",
@@ -145,6 +146,10 @@ pub mod flag {
     pub const OWN_USER: u64 = 1 << 14;
     /// Kill PID 1, and with it the job, when the supervisor dies.
     pub const TIED: u64 = 1 << 15;
+    /// New time namespace.
+    pub const TIME: u64 = 1 << 16;
+    /// No cgroup bounds what the job reads from the host's disk: it reads when nobody else does.
+    pub const IDLE_DISK: u64 = 1 << 17;
 }
 
 /// Caller to helper: inputs are in place, execute the job.
