@@ -21,8 +21,8 @@ const SIGCHLD_MASK: u64 = 1 << 16;
 pub struct Init {
     pub pid: i32,
     pub pidfd: Fd,
-    /// Carries two bytes, of mounting `/proc` and of being tied to the supervisor, each 0 or the
-    /// error number, and reaches end-of-file when PID 1 is out of the job's reach and ready to reap.
+    /// Carries three bytes, of mounting `/proc`, of hiding what it tells about the host, and of being
+    /// tied to the supervisor, each 0 or the error number, and reaches end-of-file when PID 1 is out of the job's reach and ready to reap.
     pub ready: Fd,
     /// Opened when PID 1 has said all that; it ends without.
     pub gate: Gate,
@@ -32,20 +32,21 @@ impl Init {
     /// Waits until PID 1 has mounted `/proc`, which only a process of the namespace can, and dies
     /// with this process, where the plan wants that.
     pub fn await_proc(&self, plan: &Plan) -> Result<(), Failure> {
-        let mut bytes = [0u8; 2];
+        let mut bytes = [0u8; 3];
         match (sys::read(self.ready, &mut bytes).at(Stage::Init)?, bytes) {
-            (2, [0, tied]) if tied == 0 || !plan.has(flag::TIED) => Ok(()),
-            (2, [0, errno]) => Err(i32::from(errno)).at(Stage::Tie),
-            (2, [errno, _]) => Err(i32::from(errno)).at(Stage::Proc),
+            (3, [0, 0, tied]) if tied == 0 || !plan.has(flag::TIED) => Ok(()),
+            (3, [0, 0, errno]) => Err(i32::from(errno)).at(Stage::Tie),
+            (3, [0, errno, _]) => Err(i32::from(errno)).at(Stage::Mask),
+            (3, [errno, ..]) => Err(i32::from(errno)).at(Stage::Proc),
             // It died without a word.
             _ => Err(sys::EAGAIN).at(Stage::Init),
         }
     }
 }
 
-/// Starts PID 1: mounts `/proc` beneath `root`, then is a fresh exec of `program` with an empty
-/// environment.
-pub fn start(program: Fd, root: Fd, uid: u64, gid: u64) -> Result<Init, Failure> {
+/// Starts PID 1: mounts `/proc` beneath `root` and hides what it tells about the host, then is a
+/// fresh exec of `program` with an empty environment.
+pub fn start(plan: &Plan, program: Fd, root: Fd) -> Result<Init, Failure> {
     let (ready, ready_end) = sys::pipe().at(Stage::Init)?;
     let (gate_end, gate) = sys::pipe().at(Stage::Init)?;
     match sys::fork(None).at(Stage::Init)? {
@@ -61,15 +62,18 @@ pub fn start(program: Fd, root: Fd, uid: u64, gid: u64) -> Result<Init, Failure>
             // which alone survive the exec; PID 1 closes them itself. A failed exec closes them
             // too, but then the process is dead, which the supervisor sees on its pidfd.
             let mounted = root::mount_proc(root).err().unwrap_or(0);
+            let owned = !plan.has(flag::PRIVILEGED);
+            let masked = root::mask_proc(root, owned).err().unwrap_or(0);
             let _ = sys::dup3(ready_end, 0);
             let _ = sys::dup3(gate_end, 1);
             let _ = sys::close_range(2, true);
             let _ = sys::setgroups_empty();
-            let dropped = sys::setresgid(gid).and_then(|_| sys::setresuid(uid));
+            let dropped =
+                sys::setresgid(plan.job_gid).and_then(|_| sys::setresuid(plan.job_uid));
             // After the change of ids, which would clear it. A supervisor that has died before
             // this line opens no gate.
             let tied = sys::prctl(PR_SET_PDEATHSIG, SIGKILL).err().unwrap_or(0);
-            if dropped.is_err() || sys::write(0, &[mounted as u8, tied as u8]).is_err() {
+            if dropped.is_err() || sys::write(0, &[mounted as u8, masked as u8, tied as u8]).is_err() {
                 sys::exit(1);
             }
             sys::exec_fd(program, c"init", ARGUMENT);

@@ -10,6 +10,7 @@ use crate::{At, Failure, namespaces, priority};
 
 const PR_SET_PDEATHSIG: usize = 1;
 const PR_SET_DUMPABLE: usize = 4;
+const PR_SET_KEEPCAPS: usize = 8;
 const PR_CAPBSET_DROP: usize = 24;
 const PR_SET_NO_NEW_PRIVS: usize = 38;
 const PR_CAP_AMBIENT: usize = 47;
@@ -225,6 +226,10 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
             // caller has none, and no_new_privs keeps its job from using what the set allows.
             drop_bounding_set(plan)?;
         }
+        if inner {
+            // Some hosts let only CAP_SYS_ADMIN make user namespaces.
+            let _ = sys::prctl(PR_SET_KEEPCAPS, 1);
+        }
         sys::setgroups_empty().at(Stage::SetIds)?;
         sys::setresgid(plan.job_gid).at(Stage::SetIds)?;
         sys::setresuid(plan.job_uid).at(Stage::SetIds)?;
@@ -233,6 +238,7 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
         let _ = sys::prctl(PR_SET_DUMPABLE, 1);
     }
     if inner {
+        let _ = sys::capset_permitted();
         namespaces::enter_inner(plan)?;
         drop_bounding_set(plan)?;
     } else if plan.has(flag::NAMESPACES) && !plan.has(flag::PRIVILEGED) {

@@ -13,6 +13,8 @@ mod arch {
     pub const SCHED_GETAFFINITY: usize = 204;
     pub const IOPRIO_SET: usize = 251;
     pub const FLOCK: usize = 73;
+    pub const MKNODAT: usize = 259;
+    pub const CAPGET: usize = 125;
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
@@ -75,6 +77,8 @@ mod arch {
     pub const SCHED_GETAFFINITY: usize = 123;
     pub const IOPRIO_SET: usize = 30;
     pub const FLOCK: usize = 32;
+    pub const MKNODAT: usize = 33;
+    pub const CAPGET: usize = 90;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const CLOSE: usize = 57;

@@ -16,8 +16,8 @@ const MILLISECOND: u64 = 1_000_000;
 const OOM_LOOKS: u32 = 40;
 const SIGPIPE_MASK: u64 = 1 << 12;
 const SIGCHLD_MASK: u64 = 1 << 16;
-/// How long a killed tree may take before its priority is looked at again.
-const RESTORE_AGAIN: u64 = 100 * MILLISECOND;
+/// How long a killed tree may take to end before it gets a normal priority, and gets it again.
+const PATIENCE: u64 = 10 * MILLISECOND;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 
 /// Runs one job. An error means that the program was not executed.
@@ -42,7 +42,7 @@ pub fn run() -> Result<(), Failure> {
         if plan.has(flag::NAMESPACES) {
             namespaces::enter_outer(&plan)?;
             let root = root::create()?;
-            let init = init.insert(init::start(program, root, plan.job_uid, plan.job_gid)?);
+            let init = init.insert(init::start(&plan, program, root)?);
             let job = job.insert(job::start(&plan, &groups, stdio, Some(init.ready))?);
             let workspace = root::build(&plan, root)?;
             init.await_proc(&plan)?;
@@ -85,8 +85,6 @@ fn end(
     job: Option<&Job>,
     kill_main: bool,
 ) -> (Waited, Waited) {
-    // What the job gave up of its priority would delay its end.
-    priority::restore(scope);
     let Some(init) = init else {
         let main = job.map_or(0, |job| job.pid);
         return match scope {
@@ -107,7 +105,9 @@ fn reap_all(scope: Scope, main: i32) -> (Waited, Waited) {
         match sys::wait_now() {
             Err(_) => return (end, rest),
             Ok(Waited { pid: 0, .. }) => {
-                if !sys::sigwait(SIGCHLD_MASK, Some(RESTORE_AGAIN)) {
+                // What the job gave up of its priority would delay its end. Who is killed runs none of
+                // the job's code any more, and cannot give it up again.
+                if !sys::sigwait(SIGCHLD_MASK, Some(PATIENCE)) {
                     priority::restore(scope);
                 }
             }

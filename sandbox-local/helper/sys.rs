@@ -141,8 +141,18 @@ pub fn mkdirat(dir: Fd, p: &CStr, mode: usize) -> Result<usize> {
     call!(nr::MKDIRAT, dir, path(p), mode)
 }
 
+/// Makes a character device.
+pub fn mknodat(dir: Fd, p: &CStr, mode: usize, major: usize, minor: usize) -> Result<usize> {
+    const S_IFCHR: usize = 0o20_000;
+    call!(nr::MKNODAT, dir, path(p), S_IFCHR | mode, major << 8 | minor)
+}
+
 pub fn symlinkat(target: &CStr, dir: Fd, p: &CStr) -> Result<usize> {
     call!(nr::SYMLINKAT, path(target), dir, path(p))
+}
+
+pub fn unlinkat(dir: Fd, p: &CStr) -> Result<usize> {
+    call!(nr::UNLINKAT, dir, path(p), 0)
 }
 
 pub fn rmdirat(dir: Fd, p: &CStr) -> Result<usize> {

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use crate::priority;
 use crate::sys::{self, AT_FDCWD, Fd, O_CLOEXEC, O_DIRECTORY, O_RDONLY, Waited};
 use crate::text::{Text, parse, value_of};
 
@@ -83,6 +84,7 @@ pub fn end_descendants(main: i32, kill_main: bool) -> (Waited, Waited) {
     if !kill_main {
         end = sys::wait(main).unwrap_or_default();
     }
+    priority::restore(Scope::Descendants);
     loop {
         let own = sys::getpid() as u64;
         for_each_in_proc(|pid| {
@@ -108,6 +110,7 @@ pub fn end_user(user: OwnUser, main: i32, kill_main: bool) -> Waited {
     } else {
         end = sys::wait(main).unwrap_or_default();
     }
+    priority::restore(Scope::User(user));
     for_each_in_proc(|pid| {
         if user.owns(pid) {
             let _ = sys::kill(pid as i32);

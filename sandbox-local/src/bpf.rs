@@ -27,6 +27,7 @@ const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_EQUAL: u16 = 0x35;
+const JUMP_GREATER: u16 = 0x25;
 const JUMP_BITS: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
@@ -88,15 +89,78 @@ pub(crate) fn if_one_of(
     if mask != u32::MAX {
         program.push(instruction(AND, mask));
     }
-    debug_assert!(values.len() < 256, "a conditional jump reaches 255 instructions");
-    // Each test that succeeds jumps over the rest of them; the last leaves for `no`.
-    for (index, value) in values.iter().enumerate() {
-        let jump_true = (values.len() - index) as u8;
-        program.push(Instruction { code: JUMP_EQUAL, jump_true, jump_false: 0, value: *value });
-    }
+    program.extend(is_one_of(values));
     program.push(instruction(JUMP, yes.len() as u32));
     program.extend(yes);
     program.extend(no);
+    program
+}
+
+/// Tests of the accumulator: behind them, the first instruction is skipped when the value is listed.
+/// The kernel compiles a filter at each start, so runs of values are tested as one.
+fn is_one_of(values: &[u32]) -> Program {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for value in sorted {
+        match runs.last_mut() {
+            Some((_, last)) if *last == value || last.checked_add(1) == Some(value) => {
+                *last = value
+            }
+            _ => runs.push((value, value)),
+        }
+    }
+    let length = |(first, last): &(u32, u32)| if first == last { 1 } else { 2 };
+    let mut left: usize = runs.iter().map(length).sum();
+    debug_assert!(left < 256, "a conditional jump reaches 255 instructions");
+    let mut program = Vec::with_capacity(left);
+    for (first, last) in runs {
+        if first == last {
+            let jump_true = left as u8;
+            program.push(Instruction { code: JUMP_EQUAL, jump_true, jump_false: 0, value: first });
+            left -= 1;
+        } else {
+            let (code, jump_false) = (JUMP_GREATER_EQUAL, 1);
+            program.push(Instruction { code, jump_true: 0, jump_false, value: first });
+            left -= 1;
+            let (code, jump_false) = (JUMP_GREATER, left as u8);
+            program.push(Instruction { code, jump_true: 0, jump_false, value: last });
+            left -= 1;
+        }
+    }
+    program
+}
+
+/// `yes` when the argument `key` is listed and the bits `mask` of the argument `value` are one of
+/// those beside it.
+pub(crate) fn if_keyed(
+    key: u8,
+    value: u8,
+    mask: u32,
+    allowed: &[(u32, &[u32])],
+    yes: Program,
+    no: Program,
+) -> Program {
+    // A list of blocks, one for each key, made from its end. A block whose key is another goes on to
+    // the next; one whose value is listed goes to `yes`, behind all of them.
+    debug_assert!(no.len() == 1, "a listed value skips one instruction");
+    let mut blocks = no.clone();
+    for (wanted, values) in allowed.iter().rev() {
+        let mut block = load_argument(value);
+        if mask != u32::MAX {
+            block.push(instruction(AND, mask));
+        }
+        block.extend(is_one_of(values));
+        block.extend(no.iter().copied());
+        block.push(instruction(JUMP, blocks.len() as u32));
+        let jump_false = block.len() as u8;
+        block.insert(0, Instruction { code: JUMP_EQUAL, jump_true: 0, jump_false, value: *wanted });
+        block.extend(blocks);
+        blocks = block;
+    }
+    let mut program = load_argument(key);
+    program.extend(blocks);
+    program.extend(yes);
     program
 }
 
@@ -165,6 +229,7 @@ pub(crate) fn run(filter: &[u8], arch: u32, number: u32, args: [u64; 6]) -> Verd
             JUMP => at += value as usize,
             JUMP_EQUAL => at += jump(accumulator == value),
             JUMP_GREATER_EQUAL => at += jump(accumulator >= value),
+            JUMP_GREATER => at += jump(accumulator > value),
             JUMP_BITS => at += jump(accumulator & value != 0),
             RETURN => {
                 return match value & 0xffff_0000 {

@@ -37,6 +37,7 @@ fn layer_of(stage: Stage) -> Layer {
         | Stage::RootMount
         | Stage::RootEntry
         | Stage::Bind
+        | Stage::Mask
         | Stage::PivotRoot
         | Stage::RootReadOnly
         | Stage::Chdir

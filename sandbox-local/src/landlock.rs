@@ -37,9 +37,11 @@ pub(crate) fn restrict(plan: &mut Plan) {
 pub(crate) fn restrict_on_host(plan: &mut Plan, root: &[RootStep], folder: &Path) {
     plan.landlock = [ALL, 0, SCOPES];
     let binds = root.iter().filter(|step| step.op == RootOp::BindReadOnly);
-    let devices = root.iter().filter(|step| step.op == RootOp::BindDevice);
+    let devices = root.iter().filter(|step| step.op == RootOp::Device);
     let links = Layout::system_links();
+    let copies = root.iter().filter(|step| step.op == RootOp::Copy);
     let readable = binds.map(|step| step.data.clone()).chain(links).chain(["/proc".to_owned()]);
+    let readable = readable.chain(copies.map(|step| format!("/{}", step.path)));
     plan.landlock_rules = readable.filter_map(|path| Some((read_rights(&path)?, path))).collect();
     let device = READ_FILE | WRITE_FILE | TRUNCATE;
     plan.landlock_rules.extend(devices.map(|step| (device, step.data.clone())));

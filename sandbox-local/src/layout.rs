@@ -76,7 +76,10 @@ impl Layout {
             layout.add(RootOp::File, path, content);
         }
         for name in ETC {
-            layout.take(&Path::new("/etc").join(name), &format!("etc/{name}"));
+            let (source, path) = (Path::new("/etc").join(name), format!("etc/{name}"));
+            if !layout.copy_small(&source, &path) {
+                layout.take(&source, &path);
+            }
         }
         for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
             if let Some(name) = entry.file_name().to_str()
@@ -118,10 +121,9 @@ impl Layout {
     /// `/dev` and the places for the job's own file systems; PID 1 adds `/proc`.
     fn own_folders(&mut self) {
         self.dir("dev");
+        self.add(RootOp::Devices, "dev", String::new());
         for name in DEVICES {
-            let path = format!("dev/{name}");
-            self.add(RootOp::File, &path, String::new());
-            self.add(RootOp::BindDevice, &path, format!("/dev/{name}"));
+            self.add(RootOp::Device, &format!("dev/{name}"), format!("/dev/{name}"));
         }
         for (name, target) in [
             ("fd", "/proc/self/fd"),
@@ -162,13 +164,12 @@ impl Layout {
         for path in prefixes.chain(read_only) {
             if let Ok(relative) = path.strip_prefix("/")
                 && let Some(relative) = relative.to_str()
-                && !layout.covers(relative)
             {
-                layout.take(path, relative);
+                layout.take_once(path, relative);
             }
         }
         if network == Network::Host {
-            layout.take(Path::new("/etc/resolv.conf"), "etc/resolv.conf");
+            layout.take_once(Path::new("/etc/resolv.conf"), "etc/resolv.conf");
         }
         layout.steps
     }
@@ -201,6 +202,28 @@ impl Layout {
         self.steps
             .iter()
             .any(|step| step.op == RootOp::Symlink && Path::new(path).starts_with(&step.path))
+    }
+
+    /// Takes the content of a small file of text: cheaper than a mount, and nobody else has its
+    /// inode. False for everything else.
+    fn copy_small(&mut self, source: &Path, path: &str) -> bool {
+        const SMALL: u64 = 32 * 1024;
+        let small = fs::symlink_metadata(source).is_ok_and(|m| m.is_file() && m.len() <= SMALL);
+        let content = small.then(|| fs::read_to_string(source).ok()).flatten();
+        // A plan's strings end at their first NUL.
+        let Some(content) = content.filter(|content| !content.contains('\0')) else { return false };
+        if let Some(parent) = Path::new(path).parent().and_then(Path::to_str) {
+            self.dir(parent);
+        }
+        self.add(RootOp::Copy, path, content);
+        true
+    }
+
+    /// As [`take`](Self::take), unless what is bound already has it.
+    fn take_once(&mut self, source: &Path, path: &str) {
+        if !self.covers(path) {
+            self.take(source, path);
+        }
     }
 
     /// Brings in what is at `source`: a link as a link, a folder or file as a read-only bind.
@@ -237,7 +260,7 @@ impl Layout {
 /// The path of a step's source or target, for messages.
 pub(crate) fn describe(step: &RootStep) -> String {
     match step.op {
-        RootOp::BindReadOnly | RootOp::BindDevice => format!("{} at /{}", step.data, step.path),
+        RootOp::BindReadOnly | RootOp::Device => format!("{} at /{}", step.data, step.path),
         _ => format!("/{}", step.path),
     }
 }

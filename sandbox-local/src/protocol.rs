@@ -55,6 +55,7 @@ stages! {
     Bind = "bind mount",
     Tmpfs = "mount tmpfs",
     Proc = "mount proc",
+    Mask = "mask proc",
     PivotRoot = "pivot_root",
     RootReadOnly = "make root read-only",
     Init = "start pid 1",
@@ -89,10 +90,15 @@ pub enum RootOp {
     Symlink = 2,
     /// Bind `data` (a host path) at `path`, read-only, nosuid, nodev.
     BindReadOnly = 3,
-    /// Bind the device node `data` at `path`.
-    BindDevice = 4,
+    /// The device node `data` at `path`: one of the job's own where the host lets it be made, else
+    /// a bind of the host's.
+    Device = 4,
     /// A tmpfs at `path`; `data` is its size, inode count and mode as options.
     Tmpfs = 5,
+    /// A file system for device nodes and links at `path`.
+    Devices = 6,
+    /// `create path` with `data`, which the host has in the file of the same path.
+    Copy = 7,
 }
 
 impl RootOp {
@@ -103,8 +109,10 @@ impl RootOp {
             1 => Self::File,
             2 => Self::Symlink,
             3 => Self::BindReadOnly,
-            4 => Self::BindDevice,
+            4 => Self::Device,
             5 => Self::Tmpfs,
+            6 => Self::Devices,
+            7 => Self::Copy,
             _ => return None,
         })
     }

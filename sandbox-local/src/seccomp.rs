@@ -131,10 +131,7 @@ fn check(then: Program, when: &When, refusal: Program) -> Program {
             bpf::if_one_of(key, u32::MAX, &[is], restricted, then)
         }
         When::Keyed { key, value, mask, allowed } => {
-            allowed.iter().rfold(refusal.clone(), |other, (wanted, values)| {
-                let fits = bpf::if_one_of(value, mask, values, then.clone(), refusal.clone());
-                bpf::if_one_of(key, u32::MAX, &[*wanted], fits, other)
-            })
+            bpf::if_keyed(key, value, mask, allowed, then, refusal)
         }
     }
 }

@@ -19,6 +19,16 @@ pub fn prctl(option: usize, arg: usize) -> Result<usize> {
     call!(nr::PRCTL, option, arg, 0, 0, 0)
 }
 
+/// Makes every permitted capability effective.
+pub fn capset_permitted() -> Result<usize> {
+    let mut header = [0x2008_0522u32, 0];
+    // Effective, permitted, inheritable; then the upper halves of the same.
+    let mut data = [0u32; 6];
+    call!(nr::CAPGET, header.as_mut_ptr(), data.as_mut_ptr())?;
+    (data[0], data[3]) = (data[1], data[4]);
+    call!(nr::CAPSET, header.as_mut_ptr(), data.as_ptr())
+}
+
 /// Clears the effective, permitted and inheritable sets.
 pub fn capset_empty() -> Result<usize> {
     // _LINUX_CAPABILITY_VERSION_3, this thread; three sets of two words.

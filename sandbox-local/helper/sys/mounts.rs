@@ -18,6 +18,19 @@ pub fn mount_propagation(target: &CStr, flags: usize) -> Result<usize> {
     call!(nr::MOUNT, 0, path(target), 0, flags, 0)
 }
 
+/// Binds `source` at `target`.
+pub fn mount_bind(source: &CStr, target: &CStr) -> Result<usize> {
+    const MS_BIND: usize = 0x1000;
+    call!(nr::MOUNT, path(source), path(target), 0, MS_BIND, 0)
+}
+
+/// Makes what is bound at `target` read-only, without devices, programs or set-user-id.
+pub fn mount_bind_read_only(target: &CStr) -> Result<usize> {
+    // MS_REMOUNT | MS_BIND, and MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC.
+    const FLAGS: usize = 0x1020 | 0xf;
+    call!(nr::MOUNT, 0, path(target), 0, FLAGS, 0)
+}
+
 pub fn umount_detach(target: &CStr) -> Result<usize> {
     call!(nr::UMOUNT2, path(target), 2)
 }
