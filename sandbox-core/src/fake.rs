@@ -306,7 +306,7 @@ impl Run {
             ["spin"] => return self.spin().await,
             ["tail", "/dev/zero"] => {
                 let limit = self.job.limits.memory;
-                let evidence = MemoryEvidence { limit, peak: limit, oom_kills: 1 };
+                let evidence = MemoryEvidence { limit, peak: Some(limit), oom_kills: 1 };
                 return Err(Termination::Memory(evidence));
             }
             ["head", "-c", count, "/dev/zero"] => vec![0; count.parse().unwrap_or(0)].into(),

@@ -65,7 +65,8 @@ impl fmt::Display for Termination {
             Self::WallTime(e) => write!(f, "stopped: wall-clock limit of {:?}", e.limit),
             Self::CpuTime(e) => write!(f, "stopped: CPU-time limit of {:?}", e.limit),
             Self::Memory(e) => {
-                write!(f, "stopped: memory limit of {} (peak {})", e.limit, e.peak)
+                write!(f, "stopped: memory limit of {}", e.limit)?;
+                e.peak.map_or(Ok(()), |peak| write!(f, " (peak {peak})"))
             }
             Self::Output(e) => write!(f, "stopped: {} passed its cap of {}", e.stream, e.limit),
             Self::Disk(e) => {
@@ -90,8 +91,8 @@ pub struct TimeEvidence {
 pub struct MemoryEvidence {
     /// The limit.
     pub limit: Size,
-    /// The highest use seen.
-    pub peak: Size,
+    /// The highest use seen; `None` where nobody counted (cgroup v2 before Linux 5.19).
+    pub peak: Option<Size>,
     /// Processes that the kernel killed for it; 0 when a watcher ended the job.
     pub oom_kills: u64,
 }

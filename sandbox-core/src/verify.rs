@@ -321,8 +321,13 @@ mod tests {
             read(&outcome, tight)
         };
         let size = Size::mib(1);
-        let memory =
-            || Termination::Memory(crate::MemoryEvidence { limit: size, peak: size, oom_kills: 1 });
+        let memory = || {
+            Termination::Memory(crate::MemoryEvidence {
+                limit: size,
+                peak: Some(size),
+                oom_kills: 1,
+            })
+        };
         for end in [Termination::Exited(0), Termination::Signaled(9), Termination::Cancelled] {
             assert!(outcome(end, "tried: it\n").is_err());
         }

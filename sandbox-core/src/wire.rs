@@ -201,7 +201,7 @@ fn termination(termination: &Termination) -> TerminationJson {
         }
         Termination::Memory(e) => json!({
             "limit_bytes": e.limit.as_u64(),
-            "peak_bytes": e.peak.as_u64(),
+            "peak_bytes": e.peak.map(|peak| peak.as_u64()),
             "oom_kills": e.oom_kills,
         }),
         Termination::Output(e) => json!({
@@ -262,7 +262,7 @@ mod tests {
     fn every_reason_has_its_evidence() {
         let (limit, used) = (Duration::from_millis(5), Duration::from_millis(6));
         let time = TimeEvidence { limit, used };
-        let memory = MemoryEvidence { limit: Size::b(8), peak: Size::b(7), oom_kills: 1 };
+        let memory = MemoryEvidence { limit: Size::b(8), peak: Some(Size::b(7)), oom_kills: 1 };
         let output = OutputEvidence { stream: "stderr", limit: Size::b(3), total: 4 };
         let disk = DiskEvidence { limit_kind: LimitKind::FileSize, limit: Size::b(2), signal: 25 };
         let times = json!({ "limit_ms": 5.0, "used_ms": 6.0 });

@@ -289,7 +289,7 @@ impl Call {
             })),
             Verdict::Memory => Some(Termination::Memory(MemoryEvidence {
                 limit: report.map_or(self.function.memory, |report| report.memory),
-                peak: report.map_or(Size::b(0), |report| report.max_memory),
+                peak: report.map(|report| report.max_memory),
                 oom_kills: 1,
             })),
             _ => None,

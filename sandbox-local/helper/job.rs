@@ -4,7 +4,8 @@ use crate::cgroup::Cgroups;
 use crate::plan::Plan;
 use crate::protocol::{Stage, flag};
 use crate::sys::{
-    self, AT_FDCWD, EACCES, EINVAL, ENOENT, ENOTDIR, Fd, Fork, O_CLOEXEC, O_PATH, StringArray,
+    self, AT_FDCWD, EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, Fd, Fork, O_CLOEXEC, O_DIRECTORY,
+    O_PATH, O_RDONLY, StringArray,
 };
 use crate::{At, Failure, namespaces, priority};
 
@@ -117,6 +118,7 @@ pub fn start(
                 // Tells an exec from a death: both close the pipe.
                 note(failure_end, Stage::Exec);
                 if plan.has(flag::PROBE) {
+                    check_claims(plan)?;
                     sys::exit(0);
                 }
                 execute(plan)
@@ -127,6 +129,27 @@ pub fn start(
             sys::exit(127)
         }
     }
+}
+
+/// Tries what would be claimed of jobs: a success of these attacks is a failure of the set-up.
+fn check_claims(plan: &Plan) -> Result<(), Failure> {
+    if plan.has(flag::CHECK_HIDDEN)
+        && sys::openat(AT_FDCWD, c"/proc/1/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0).is_ok()
+    {
+        return Err(EPERM).at(Stage::Hidden);
+    }
+    if plan.has(flag::CHECK_PROCESSES) {
+        sys::setrlimit(RLIMIT_NPROC, 0, 0).at(Stage::ProcessLimit)?;
+        match sys::fork(None) {
+            Err(_) => {}
+            Ok(Fork::Child) => sys::exit(0),
+            Ok(Fork::Parent { pid, .. }) => {
+                let _ = sys::wait(pid);
+                return Err(EPERM).at(Stage::ProcessLimit);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits for end-of-file: PID 1 closes its end when it is ready.

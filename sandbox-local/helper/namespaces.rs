@@ -17,6 +17,8 @@ const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_NEWPID: u64 = 0x2000_0000;
 const CLONE_NEWNET: u64 = 0x4000_0000;
 
+const PR_SET_DUMPABLE: usize = 4;
+
 /// The job's uid and gid as the job sees them.
 const INSIDE_ID: u64 = 1000;
 
@@ -52,9 +54,17 @@ fn settle(settings: &[(&CStr, &[u8])]) {
 /// Moves the supervisor into the namespaces that PID 1 and the job child are made in.
 pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
     if !plan.has(flag::PRIVILEGED) {
+        if plan.has(flag::TAKE_IDS) {
+            // Before the namespace, whose one id would be the application's: no limit of a user's
+            // processes binds root, and root may look into the sandbox's first process.
+            sys::setgroups_empty().at(Stage::SetIds)?;
+            sys::setresgid(plan.helper_gid).at(Stage::SetIds)?;
+            sys::setresuid(plan.helper_uid).at(Stage::SetIds)?;
+            let _ = sys::prctl(PR_SET_DUMPABLE, 1);
+        }
         sys::unshare(CLONE_NEWUSER).at(Stage::UnshareUser)?;
         // Not id 0: the owner of a network namespace's id 0 may write its sysctls.
-        map_ids(plan.caller_uid, plan.caller_gid).at(Stage::UserMap)?;
+        map_ids(plan.helper_uid, plan.helper_gid).at(Stage::UserMap)?;
     }
     sys::unshare(CLONE_NEWNS).at(Stage::UnshareMount)?;
     sys::unshare(CLONE_NEWPID).at(Stage::UnsharePid)?;

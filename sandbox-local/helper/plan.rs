@@ -135,9 +135,10 @@ pub struct Plan {
     /// The job's ids as the namespace around the job's own sees them.
     pub job_uid: u64,
     pub job_gid: u64,
-    /// The caller's ids, for an unprivileged caller's id map.
-    pub caller_uid: u64,
-    pub caller_gid: u64,
+    /// The helper's ids on the host: what an unprivileged one maps, and, with
+    /// [`flag::TAKE_IDS`](crate::protocol::flag::TAKE_IDS), takes before.
+    pub helper_uid: u64,
+    pub helper_gid: u64,
     pub wall_ns: u64,
     pub cpu_us: u64,
     pub memory_limit: u64,
@@ -174,8 +175,8 @@ impl Plan {
             flags: c.word()?,
             job_uid: c.word()?,
             job_gid: c.word()?,
-            caller_uid: c.word()?,
-            caller_gid: c.word()?,
+            helper_uid: c.word()?,
+            helper_gid: c.word()?,
             wall_ns: c.word()?,
             cpu_us: c.word()?,
             memory_limit: c.word()?,

@@ -125,7 +125,7 @@ fn scope(plan: &Plan) -> Scope {
     if plan.has(flag::NAMESPACES) {
         Scope::Namespace
     } else if plan.has(flag::OWN_USER) {
-        Scope::User(OwnUser { uid: plan.caller_uid, caller: sys::getppid() as u64 })
+        Scope::User(OwnUser { uid: plan.helper_uid, caller: sys::getppid() as u64 })
     } else {
         Scope::Descendants
     }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access};
 use sandbox_core::Limits;
 
+use crate::ids::JobIds;
 use crate::plan::CgroupPlan;
 
 const PREFIX: &str = "sandbox-";
@@ -36,6 +37,8 @@ pub(crate) struct Parent {
     pub(crate) processors: Option<f64>,
     pub(crate) path: PathBuf,
     pub(crate) dir: Arc<OwnedFd>,
+    /// The unit or container of the application, where jobs get their groups outside of it.
+    pub(crate) outside_of: Option<PathBuf>,
 }
 
 impl Parent {
@@ -53,6 +56,7 @@ impl Parent {
             processors: None,
             path,
             dir,
+            outside_of: None,
         })
     }
 
@@ -97,15 +101,14 @@ impl Parent {
         }
     }
 
-    /// Removes cgroups that applications left which no longer exist: their helpers were killed
-    /// together with them.
+    /// Removes cgroups that helpers left which were killed together with their applications. A
+    /// helper holds a lock on the group of its job; one in another container does too.
     fn sweep(&self) {
+        // Else somebody is making a group, or sweeps: the next start looks again.
+        let Some(_sweeping) = lock(&self.path) else { return };
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-            if let Some(pid) = pid
-                && pid.parse::<u32>().is_ok()
-                && !Path::new("/proc").join(pid).exists()
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+                && lock(&entry.path()).is_some()
             {
                 // Only an empty cgroup can be removed, so a wrong guess does no harm.
                 let _ = fs::remove_dir(entry.path());
@@ -114,9 +117,14 @@ impl Parent {
     }
 }
 
-/// The name of a job's cgroup.
-pub(crate) fn name(number: u64) -> String {
-    format!("{PREFIX}{}-{number}", std::process::id())
+/// Locks a folder that nobody else has locked.
+fn lock(folder: &Path) -> Option<Flock<fs::File>> {
+    Flock::lock(fs::File::open(folder).ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// The name of the cgroup of job number `number`.
+pub(crate) fn name(ids: &JobIds, number: u64) -> String {
+    format!("{PREFIX}{}", ids.group(number))
 }
 
 /// The cgroups that a helper makes for a job.
@@ -165,11 +173,13 @@ pub(crate) fn discover() -> Vec<Parent> {
     parents
 }
 
-/// The nearest ancestor (or the own cgroup) that hands both controllers to its children.
+/// The nearest ancestor (or the own cgroup) that hands both controllers to its children: within the
+/// application's unit or container, and outside of it only when there is none within.
 fn v2(own: &str, mounts: &str) -> Option<Parent> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let (mount, root) = mounts.lines().find_map(|line| mounted(line, "cgroup2", |_| true))?;
     let directory = beneath(&mount, &root, path);
+    let boundary = boundary(&directory, &mount);
     directory.ancestors().take_while(|dir| dir.starts_with(&mount)).find_map(|dir| {
         let control = fs::read_to_string(dir.join("cgroup.subtree_control")).ok()?;
         let has = |name| control.split_whitespace().any(|word| word == name);
@@ -179,8 +189,19 @@ fn v2(own: &str, mounts: &str) -> Option<Parent> {
         // CPU time is counted without any controller.
         let all = ["memory", "pids", "cpuacct", "cpu"];
         let there = if has("cpu") { &all[..] } else { &all[..3] };
-        usable.then(|| Parent::open(2, there, dir.to_owned()))?
+        let mut parent = usable.then(|| Parent::open(2, there, dir.to_owned()))??;
+        parent.outside_of = (!dir.starts_with(&boundary)).then(|| boundary.clone());
+        Some(parent)
     })
+}
+
+/// Where the limits begin that others set for the application: its innermost systemd unit, or, where
+/// its path names none, its own cgroup. At the mount's own root it is all that can be seen.
+fn boundary(directory: &Path, mount: &Path) -> PathBuf {
+    let is_unit =
+        |dir: &&Path| dir.extension().is_some_and(|kind| kind == "service" || kind == "scope");
+    let beneath = directory.ancestors().take_while(|dir| *dir != mount && dir.starts_with(mount));
+    beneath.clone().find(is_unit).unwrap_or(directory).to_owned()
 }
 
 /// The controllers of v1; some hosts mount several in one place.
@@ -227,6 +248,23 @@ fn beneath(mount: &Path, root: &str, path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_others_begin_at_the_innermost_unit() {
+        let mount = Path::new("/sys/fs/cgroup");
+        for (own, expected) in [
+            ("system.slice/app.service", "system.slice/app.service"),
+            ("system.slice/app.service/leaf", "system.slice/app.service"),
+            (
+                "user.slice/user@7.service/app.slice/x.scope",
+                "user.slice/user@7.service/app.slice/x.scope",
+            ),
+            ("docker/0123", "docker/0123"),
+            ("", ""),
+        ] {
+            assert_eq!(boundary(&mount.join(own), mount), mount.join(expected), "{own}");
+        }
+    }
 
     const MOUNTS: &str = "\
 30 24 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use nix::sys::resource::{Resource, getrlimit};
 use sandbox_core::{
     Capabilities, Error, ErrorKind, Execution, Executor, Job, Layer, LimitKind, Network, Program,
     Result, Runtime, Session, SessionSpec, sessions_unsupported, trace, unknown_runtime,
@@ -35,6 +36,8 @@ pub struct LocalExecutor {
 /// What all jobs of an executor use.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Workspaces that artifacts of earlier jobs keep open.
+    pub(crate) kept: Arc<AtomicUsize>,
     pub(crate) host: Host,
     pub(crate) helper: Helper,
     pub(crate) layout: Layout,
@@ -215,6 +218,7 @@ impl LocalBuilder {
             .with_files()
             .with_live_output();
         let shared = Shared {
+            kept: Arc::default(),
             host,
             helper,
             layout,
@@ -326,10 +330,19 @@ impl Shared {
         })
     }
 
-    /// A number for the next job, unique in this process.
-    pub(crate) fn next_job() -> u64 {
-        static JOBS: AtomicU64 = AtomicU64::new(0);
-        JOBS.fetch_add(1, Ordering::Relaxed)
+    /// Refuses while artifacts that were not dropped hold half of the descriptors that this process
+    /// may have: the rest is the application's, and for jobs that run.
+    fn check_kept(&self) -> Result<()> {
+        let kept = self.kept.load(Ordering::Relaxed) as u64;
+        let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft / 2);
+        if kept < most {
+            return Ok(());
+        }
+        let message = format!(
+            "artifacts of {kept} outcomes are kept, each with an open folder, and this process may \
+             have {most}; save and drop them, or raise the limit of open files (ulimit -n)"
+        );
+        Err(Error::new(ErrorKind::HostExhausted, "start job", message))
     }
 
     /// The interpreter of a job's program; `None` for a command.
@@ -377,6 +390,7 @@ impl LocalExecutor {
             required.retain(|layer| *layer != Layer::Network);
         }
         self.shared.report.check(required)?;
+        self.shared.check_kept()?;
         run::start(Arc::clone(&self.shared), job, interpreter).await
     }
 }

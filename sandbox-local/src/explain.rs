@@ -25,6 +25,8 @@ fn layer_of(stage: Stage) -> Layer {
         Stage::UnshareUts | Stage::Hostname => Layer::Uts,
         Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin => Layer::Memory,
         Stage::Rlimit => Layer::Rlimits,
+        Stage::ProcessLimit => Layer::Processes,
+        Stage::Hidden => Layer::SupervisorHidden,
         Stage::Capabilities => Layer::Capabilities,
         Stage::NoNewPrivs => Layer::NoNewPrivs,
         Stage::Landlock => Layer::Landlock,
@@ -74,7 +76,7 @@ fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
     if user && sysctl("kernel/unprivileged_userns_clone") == Some(0) && !host.privileged {
         return answer(
             "the sysctl kernel.unprivileged_userns_clone is 0",
-            "set it to 1, or run as root",
+            "set it to 1, or run as root with CAP_SYS_ADMIN",
         );
     }
     let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
@@ -107,6 +109,12 @@ fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
         (Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin, _) => answer(
             "the cgroup is not delegated to this process",
             "run under systemd with Delegate=yes, or as root",
+        ),
+        (Stage::ProcessLimit | Stage::Hidden, _) => answer(
+            "the job has root's user, which no limit of a user's processes binds and which may look \
+             into the sandbox's first process",
+            "run with CAP_SYS_ADMIN, with CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_DAC_OVERRIDE and \
+             CAP_KILL, or as an ordinary user",
         ),
         (Stage::Rlimit, _) => answer(
             "the application's own hard limit is lower than the job's limit",

@@ -87,6 +87,12 @@ impl Process {
         }
     }
 
+    /// Removes the job's cgroups where the helper could not; true if none is left.
+    pub(crate) fn remove_groups(&self) -> bool {
+        let groups = self.running.as_ref().and_then(|running| running.0.as_ref());
+        groups.is_none_or(|remains| remains.groups.remove_now())
+    }
+
     /// Waits for the helper and removes the job's folder.
     pub(crate) async fn discard(mut self) {
         if let Some(running) = &mut self.running {

@@ -4,10 +4,8 @@ use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Ids for jobs of a privileged application start here: far from those that people and services
-/// have, and from those that container engines hand out.
-const FIRST_JOB_ID: u32 = 2_000_000_000;
-const JOB_IDS: u32 = 100_000_000;
+use crate::ids::{self, JobIds};
+
 const NOBODY: u32 = 65_534;
 
 /// Facts about the application's process that do not change.
@@ -19,17 +17,35 @@ pub(crate) struct Host {
     pub(crate) privileged: bool,
     /// May become another user: root, if not with `CAP_SYS_ADMIN`.
     pub(crate) changes_ids: bool,
+    /// Not privileged, but may act on files and processes of other users: its helpers take the job's
+    /// id before they make namespaces.
+    pub(crate) lends_ids: bool,
     /// May give a process a higher priority than it has.
     pub(crate) raises_priority: bool,
     pub(crate) cpus: u64,
     pub(crate) page_size: u64,
     /// Whether the range of job ids is mapped in the application's user namespace.
     job_ids_mapped: bool,
+    pub(crate) ids: JobIds,
+}
+
+/// Who a job is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// The job's ids in the namespace around its own, or, without namespaces, on the host.
+    pub(crate) job: (u32, u32),
+    /// The ids on the host of the helper that makes the namespaces.
+    pub(crate) helper: (u32, u32),
+    /// To whom the application gives the job's files, where that is somebody else.
+    pub(crate) owner: Option<(u32, u32)>,
 }
 
 impl Host {
     pub(crate) fn look() -> Self {
         const CAP_SYS_ADMIN: u32 = 21;
+        const CAP_CHOWN: u32 = 0;
+        const CAP_DAC_OVERRIDE: u32 = 1;
+        const CAP_KILL: u32 = 5;
         const CAP_SETGID: u32 = 6;
         const CAP_SETUID: u32 = 7;
         const CAP_SYS_NICE: u32 = 23;
@@ -40,41 +56,42 @@ impl Host {
             .unwrap_or(0);
         let has = |capability: u32| effective & (1 << capability) != 0;
         let changes_ids = uid == 0 && has(CAP_SETUID) && has(CAP_SETGID);
+        let privileged = changes_ids && has(CAP_SYS_ADMIN);
+        let acts_on_others = has(CAP_CHOWN) && has(CAP_DAC_OVERRIDE) && has(CAP_KILL);
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         Self {
             uid,
             gid: nix::unistd::getegid().as_raw(),
-            privileged: changes_ids && has(CAP_SYS_ADMIN),
+            privileged,
             changes_ids,
+            lends_ids: changes_ids && !privileged && acts_on_others,
             raises_priority: has(CAP_SYS_NICE),
             page_size: sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
-            job_ids_mapped: maps(&map, FIRST_JOB_ID + JOB_IDS),
+            job_ids_mapped: maps(&map, ids::FIRST) && maps(&map, ids::FIRST + ids::COUNT),
+            ids: JobIds::default(),
         }
     }
 
-    /// The ids that job number `number` has in the namespace around its own, or, without
-    /// namespaces, on the host. An application that may gives each job another, so that per-user
-    /// accounting in the kernel (pipes, watches, keys) is per job too.
-    pub(crate) fn job_ids(&self, number: u64, namespaces: bool) -> (u32, u32) {
-        if namespaces && !self.privileged {
-            return (INSIDE_ID, INSIDE_ID);
-        }
-        if !self.changes_ids {
-            return (self.uid, self.gid);
-        }
-        if !self.job_ids_mapped {
-            return (NOBODY, NOBODY);
-        }
-        let offset = u64::from(std::process::id()).wrapping_mul(4096).wrapping_add(number);
-        let id = FIRST_JOB_ID + u32::try_from(offset % u64::from(JOB_IDS)).unwrap_or(0);
+    /// Who job number `number` is. An application that may gives each job another user, so that
+    /// per-user accounting in the kernel (pipes, watches, keys) is per job too.
+    pub(crate) fn identity(&self, number: u64, namespaces: bool) -> Identity {
+        let own = (self.uid, self.gid);
+        let inside = (INSIDE_ID, INSIDE_ID);
+        let given = self.given(number);
+        let (job, helper, gives) = match namespaces {
+            true if self.privileged => (given, own, true),
+            true if self.lends_ids => (inside, given, true),
+            true => (inside, own, false),
+            false if self.changes_ids => (given, own, true),
+            false => (own, own, false),
+        };
+        Identity { job, helper, owner: gives.then_some(given) }
+    }
+
+    fn given(&self, number: u64) -> (u32, u32) {
+        let id = if self.job_ids_mapped { self.ids.user(number) } else { NOBODY };
         (id, id)
-    }
-
-    /// To whom the application gives the job's files, where that is somebody else.
-    pub(crate) fn owner_of(&self, job_ids: (u32, u32), namespaces: bool) -> Option<(u32, u32)> {
-        let gives = if namespaces { self.privileged } else { self.changes_ids };
-        gives.then_some(job_ids)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, fchownat};
 use sandbox_core::{Content, Error, ErrorKind, RelPath};
@@ -131,11 +131,10 @@ fn place_one(
             }
         }
     }
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
-        .mode(Mode::from_bits_truncate(0o644))
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let file = openat2(workspace.as_fd(), path.as_str(), how);
+    // Nothing of the job has run, so that no folder on the way can be a link.
+    let flags =
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(workspace.as_fd(), path.as_str(), flags, Mode::from_bits_truncate(0o644));
     let mut file = File::from(file.map_err(|errno| failed(errno.into()))?);
     match source {
         Source::Bytes(bytes) => io::Write::write_all(&mut file, &bytes).map_err(failed)?,

@@ -16,7 +16,8 @@ use crate::cgroup::{self, JobGroups, Parent};
 use crate::channel::{self, Control, Message, SetupFailure};
 use crate::folder::HostFolder;
 use crate::helper::{Helper, Process};
-use crate::host::Host;
+use crate::host::{Host, Identity};
+use crate::ids::JobIds;
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::protocol::flag;
@@ -109,16 +110,17 @@ pub(crate) async fn trial(
     };
     let filter = seccomp::compile(policy);
     let namespaces = flags & flag::NAMESPACES != 0;
-    let ids = host.job_ids(0, namespaces);
-    let mut plan = base_plan(host, flags | flag::PROBE, ids, &limits, &filter);
+    let number = JobIds::next_number();
+    let identity = host.identity(number, namespaces);
+    let mut plan = base_plan(host, flags | flag::PROBE, identity, &limits, &filter);
     let disk = (!left_out.contains(&Layer::Disk)).then_some(&limits);
-    plan.root = layout.for_job(None, Network::Denied, disk, ids);
+    plan.root = layout.for_job(None, Network::Denied, disk, identity.job);
     if !namespaces {
         plan.cwd = "/".into();
         let root = std::mem::take(&mut plan.root);
         landlock::restrict_on_host(&mut plan, &root, Path::new("/proc"));
     }
-    let name = format!("{}-probe", cgroup::name(next_probe()));
+    let name = cgroup::name(&host.ids, number);
     limit(&mut plan, host, &parents, &name, &limits, |layer| left_out.contains(&layer));
     let (control, mut process, _streams) = launch(helper, &plan, &parents, None, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
@@ -135,25 +137,19 @@ pub(crate) async fn trial(
     result
 }
 
-fn next_probe() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static PROBES: AtomicU64 = AtomicU64::new(0);
-    PROBES.fetch_add(1, Ordering::Relaxed)
-}
-
 /// The parts of a plan that do not depend on the program.
 pub(crate) fn base_plan(
     host: &Host,
     flags: u64,
-    ids: (u32, u32),
+    identity: Identity,
     limits: &Limits,
     seccomp: &[u8],
 ) -> Plan {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let mut plan = Plan {
         flags,
-        job_ids: ids,
-        caller_ids: (host.uid, host.gid),
+        job_ids: identity.job,
+        helper_ids: identity.helper,
         wall_ns: nanos(limits.wall),
         cpu_us: u64::try_from(limits.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_limit: limits.memory.as_u64(),

@@ -55,6 +55,7 @@ mod fd;
 mod folder;
 mod helper;
 mod host;
+mod ids;
 mod inputs;
 mod interpreter;
 mod ipc;

@@ -5,6 +5,7 @@
 //! probe goes on without it. It happens once per executor.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -54,6 +55,9 @@ pub(crate) const OPTIONAL: [(Layer, u64); 9] = [
 
 /// Namespaces that are no layer of their own.
 const UNLAYERED: u64 = flag::CGROUP_NS | flag::TIME;
+
+/// Claims that depend on how the host maps users, tried before they are made.
+const CHECKS: u64 = flag::CHECK_PROCESSES | flag::CHECK_HIDDEN;
 
 /// What a process can do to itself, without a namespace.
 const WITHOUT_NAMESPACES: u64 =
@@ -154,10 +158,18 @@ where
     F: Future<Output = Result<Result<(), SetupFailure>, Error>>,
 {
     let since = Instant::now();
-    let privileged = if host.privileged { flag::PRIVILEGED } else { 0 };
+    let privileged = match host {
+        Host { privileged: true, .. } => flag::PRIVILEGED,
+        Host { lends_ids: true, .. } => flag::TAKE_IDS,
+        _ => 0,
+    };
     let wanted = OPTIONAL.iter().filter(|(layer, _)| !asked.left_out.contains(layer));
     let mut flags =
-        wanted.fold(privileged | UNLAYERED | flag::NAMESPACES, |all, (_, bit)| all | bit);
+        wanted.fold(privileged | UNLAYERED | CHECKS | flag::NAMESPACES, |all, (_, bit)| all | bit);
+    if parents.iter().any(|parent| parent.processes) || asked.left_out.contains(&Layer::Processes) {
+        // The cgroup limits them.
+        flags &= !flag::CHECK_PROCESSES;
+    }
     let mut findings = Vec::new();
     let (mut fatal, mut no_namespaces) = (None, None);
     loop {
@@ -188,6 +200,8 @@ where
                 // The kernel has none, and so no inode of it that jobs would share.
                 continue;
             }
+        } else if let Some(bit) = tried(failure.stage).filter(|bit| flags & bit != 0) {
+            flags &= !bit;
         } else if let Some((_, bit)) = optional.filter(|(_, bit)| flags & bit != 0)
             && failure.stage != Stage::UnshareUser
             && failure.stage != Stage::UserMap
@@ -237,6 +251,9 @@ where
     if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
         findings.push(no_memory_cgroup());
     }
+    if let Some(Parent { outside_of: Some(unit), path, .. }) = memory {
+        findings.push(beside_unit(unit, path));
+    }
     let memory_by = match memory {
         Some(parent) => format!("cgroup v{} at {}", parent.version, parent.path.display()),
         None => "rlimits and a watcher every 10 ms".to_owned(),
@@ -260,6 +277,15 @@ where
         took: since.elapsed(),
     };
     Ok(Probed { report, flags, parents })
+}
+
+/// The switch of a claim that was tried and does not hold.
+fn tried(stage: Stage) -> Option<u64> {
+    match stage {
+        Stage::ProcessLimit => Some(flag::CHECK_PROCESSES),
+        Stage::Hidden => Some(flag::CHECK_HIDDEN),
+        _ => None,
+    }
 }
 
 /// Everything in force except what was found missing.
@@ -380,6 +406,23 @@ fn keeps_bounding_set() -> Finding {
                 the other sets are empty"
                 .into(),
         remedy: "run as root, or where user namespaces are allowed".into(),
+    }
+}
+
+fn beside_unit(unit: &Path, parent: &Path) -> Finding {
+    Finding {
+        layer: Layer::Memory,
+        step: "find a cgroup within the application's unit".into(),
+        cause: format!(
+            "jobs are limited, but beneath {}, outside of {}: what limits the application does not \
+             limit them",
+            parent.display(),
+            unit.display()
+        ),
+        remedy: "start the application with systemd's Delegate=yes and DelegateSubgroup=, or in a \
+                 scope: systemd-run --scope -p Delegate=yes COMMAND, and hand memory and pids on \
+                 to its children"
+            .into(),
     }
 }
 

@@ -73,6 +73,8 @@ stages! {
     Landlock = "landlock",
     Seccomp = "seccomp",
     Exec = "exec",
+    ProcessLimit = "try the process limit",
+    Hidden = "try to look into pid 1",
 }
 
 /// First word of every plan.
@@ -158,6 +160,12 @@ pub mod flag {
     pub const TIME: u64 = 1 << 16;
     /// No cgroup bounds what the job reads from the host's disk: it reads when nobody else does.
     pub const IDLE_DISK: u64 = 1 << 17;
+    /// Take the ids of the job's before the user namespace is made.
+    pub const TAKE_IDS: u64 = 1 << 18;
+    /// When probing: no more processes than the limit of a user can be made.
+    pub const CHECK_PROCESSES: u64 = 1 << 19;
+    /// When probing: the first process of the namespace cannot be looked into.
+    pub const CHECK_HIDDEN: u64 = 1 << 20;
 }
 
 /// Caller to helper: inputs are in place, execute the job.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -18,6 +19,11 @@ use crate::fd;
 /// Bytes that a pipe holds and that one read takes. Above 64 KiB an ordinary user may reach the
 /// kernel's per-user bound on pipe memory; the pipe then keeps its default size.
 const CHUNK: usize = 256 * 1024;
+
+/// A read below this is followed by a pause, in which the pipe gathers more: a program that writes
+/// byte by byte must not cost its reader more than itself.
+const SHORT: usize = 4096;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A pipe whose write end is for the job.
 pub(crate) fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
@@ -72,6 +78,7 @@ pub(crate) async fn drain(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !last => continue,
             Err(_) => return,
         }
+        let short = chunk.len() < SHORT;
         capture.push(&chunk);
         if capture.is_over() {
             over.notify_one();
@@ -79,12 +86,20 @@ pub(crate) async fn drain(
         if events.is_closed() {
             chunk.clear();
         } else {
-            let bytes = chunk.split().freeze();
+            // A piece that shares the buffer would hold all of it for as long as somebody keeps it.
+            let bytes = match chunk.len() < CHUNK / 2 {
+                true => Bytes::copy_from_slice(&chunk),
+                false => chunk.split().freeze(),
+            };
+            chunk.clear();
             let event = match stream {
                 Stream::Stdout => Event::Stdout(bytes),
                 Stream::Stderr => Event::Stderr(bytes),
             };
             events.send(event).await;
+        }
+        if short && !last {
+            let _ = tokio::time::timeout(PAUSE, dead.wait_for(|dead| *dead)).await;
         }
     }
 }

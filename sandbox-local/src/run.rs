@@ -1,8 +1,11 @@
 //! One job, from admission to outcome, on the application's side.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use sandbox_core::{
     Capture, Content, Driver, Enforcement, Error, ErrorKind, Event, Execution, Job, Layer,
     LayerState, Network, Outcome, OutputEvidence, Program, RelPath, Result, Stop, StopReason,
@@ -15,6 +18,7 @@ use tracing::{Instrument as _, Span};
 use crate::channel::Message;
 use crate::collect::{Collection, collect, is_empty};
 use crate::executor::Shared;
+use crate::ids::JobIds;
 use crate::inputs::{self, Source, Stamps};
 use crate::interpreter::Interpreter;
 use crate::launch::{Streams, base_plan, host_folder, launch, limit};
@@ -48,7 +52,7 @@ async fn prepare(
     interpreter: Option<Interpreter>,
 ) -> Result<(Running, Streams, Option<Input>)> {
     let since = Instant::now();
-    let number = Shared::next_job();
+    let number = JobIds::next_number();
     let turn = match &shared.exclusive {
         None => None,
         Some(exclusive) => {
@@ -95,12 +99,12 @@ async fn prepare(
     // Until then the program has certainly not run, whatever goes wrong.
     flags |= flag::AWAIT_GO;
     let namespaces = flags & flag::NAMESPACES != 0;
-    let ids = shared.host.job_ids(number, namespaces);
-    let owner = shared.host.owner_of(ids, namespaces);
+    let identity = shared.host.identity(number, namespaces);
+    let owner = identity.owner;
     let filter = shared.seccomp(job.network);
-    let mut plan = base_plan(&shared.host, flags, ids, limits, filter);
+    let mut plan = base_plan(&shared.host, flags, identity, limits, filter);
     let disk = (!shared.leaves_out(Layer::Disk)).then_some(limits);
-    plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, disk, ids);
+    plan.root = shared.layout.for_job(interpreter.as_ref(), job.network, disk, identity.job);
     let parent = match &shared.exclusive {
         Some(exclusive) => exclusive.scratch().to_owned(),
         None => std::env::temp_dir(),
@@ -112,7 +116,7 @@ async fn prepare(
     }
     let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
     let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
-    let group = cgroup::name(number);
+    let group = cgroup::name(&shared.host.ids, number);
     limit(&mut plan, &shared.host, &shared.parents, &group, limits, |layer| {
         shared.leaves_out(layer)
     });
@@ -129,6 +133,30 @@ async fn prepare(
     let running =
         Running { shared: Arc::clone(&shared), job, sandbox, stamps, enforcement, startup, turn };
     Ok((running, streams, stdin))
+}
+
+/// How often a collection is tried for which this process lacks descriptors or memory, and for how
+/// long others get time to give some back in between.
+const COLLECTIONS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Collects the job's files; tries again while this process is exhausted.
+fn collect_patiently(
+    mut workspace: OwnedFd,
+    job: &Job,
+    stamps: &Stamps,
+    keep: Option<&Arc<AtomicUsize>>,
+) -> std::result::Result<Collection, Errno> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match collect(workspace, job, stamps, keep) {
+            Ok(found) => return Ok(found),
+            Err((_, errno)) if tried >= COLLECTIONS => return Err(errno),
+            Err((again, _)) => workspace = again,
+        }
+        std::thread::sleep(BETWEEN);
+    }
 }
 
 /// Runs work that may block.
@@ -295,18 +323,22 @@ impl Running {
     ) -> Result<Outcome> {
         let since = Instant::now();
         let Self { shared, job, sandbox, stamps, enforcement, startup, turn, .. } = self;
-        let Sandbox { control, mut process, workspace, init: _ } = sandbox;
+        let Sandbox { control, mut process, workspace, init } = sandbox;
         drop(control);
         let mut left = Ok(());
+        if report.cgroup_left() && !process.remove_groups() {
+            left = Err("a cgroup of the job could not be removed".to_owned());
+        }
         if let Some(exclusive) = shared.exclusive.clone() {
             process.reap().await;
-            left = blocking(move || exclusive.end_processes()).await?;
+            left = left.and(blocking(move || exclusive.end_processes()).await?);
         }
+        let keep = init.is_some().then(|| Arc::clone(&shared.kept));
         let (job, found) = if is_empty(&workspace) {
-            (job, Collection::default())
+            (job, Ok(Collection::default()))
         } else {
             let collect = move || {
-                let found = collect(&workspace, &job, &stamps);
+                let found = collect_patiently(workspace, &job, &stamps, keep.as_ref());
                 (job, found)
             };
             blocking(collect).await?
@@ -320,7 +352,17 @@ impl Running {
             tokio::spawn(process.discard());
         }
         drop(turn);
-        let Collection { artifacts, skipped, over_caps, file_at_size_limit } = found;
+        let Collection { artifacts, skipped, over_caps, file_at_size_limit } =
+            found.map_err(|errno| {
+                let message = format!(
+                    "the job's files cannot be collected: {}; keep fewer outcomes at once, or raise \
+                     the limit of open files (ulimit -n)",
+                    errno.desc()
+                );
+                Error::new(ErrorKind::HostExhausted, "collect files", message)
+                    .with_source(errno)
+                    .with_may_have_run()
+            })?;
         let output = over.map(|stream| OutputEvidence {
             stream: stream.name(),
             limit: job.limits.output,
@@ -335,9 +377,6 @@ impl Running {
         let termination = report.termination(&job.limits, &known);
         let hit = report.limits_hit(&termination, &known);
         let mut enforcement = enforcement;
-        if report.cgroup_left() {
-            left = left.and(Err("a cgroup of the job could not be removed".to_owned()));
-        }
         if let Err(reason) = left {
             enforcement = enforcement.with(Layer::Cleanup, LayerState::Degraded(reason));
         }
@@ -349,7 +388,7 @@ impl Running {
         outcome.limits_hit = hit;
         outcome.usage.wall = report.run();
         outcome.usage.cpu = report.cpu();
-        outcome.usage.peak_memory = Some(report.memory_peak());
+        outcome.usage.peak_memory = report.memory_peak();
         outcome.usage.processes = report.processes_peak();
         outcome.timing.startup = startup;
         outcome.timing.run = report.run();

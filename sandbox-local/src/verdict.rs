@@ -56,8 +56,9 @@ impl Report {
         self.0[report::CGROUP_LEFT] != 0
     }
 
-    pub(crate) fn memory_peak(&self) -> Size {
-        Size::b(self.0[report::MEMORY_PEAK])
+    /// `None` where nobody counted: cgroup v2 has `memory.peak` since Linux 5.19.
+    pub(crate) fn memory_peak(&self) -> Option<Size> {
+        Some(self.0[report::MEMORY_PEAK]).filter(|bytes| *bytes > 0).map(Size::b)
     }
 
     pub(crate) fn processes_peak(&self) -> Option<u64> {

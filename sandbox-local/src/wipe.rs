@@ -4,6 +4,7 @@
 //! each step is a name in an open folder, so no link is followed and no path is too long. A
 //! folder inside a folder is first moved to the top, so depth costs neither stack nor descriptors.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -46,6 +47,65 @@ pub(crate) fn empty(folder: &Path) -> nix::Result<Vec<CString>> {
             return Ok(left);
         }
     }
+}
+
+/// Empties `top` of everything but the files at these paths and the folders above them. Returns how
+/// many entries could not be removed.
+pub(crate) fn retain(top: &OwnedFd, kept: &BTreeSet<&str>) -> nix::Result<usize> {
+    let is_kept = |path: &str| {
+        let next = kept.range(path..).next();
+        next.is_some_and(|next| {
+            next.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let (mut left, mut moved) = (0, 0);
+    // Folders on the way to what is kept are looked into, the top among them.
+    let mut folders = vec![String::new()];
+    while let Some(path) = folders.pop() {
+        let folder = open_path(top, &path)?;
+        for (name, is_folder) in entries(&folder)? {
+            let separator = if path.is_empty() { "" } else { "/" };
+            let full = name.to_str().map(|name| format!("{path}{separator}{name}"));
+            match full {
+                Ok(full) if is_kept(&full) => {
+                    if is_folder {
+                        folders.push(full);
+                    }
+                }
+                _ => {
+                    let removed = match is_folder {
+                        false => {
+                            unlinkat(folder.as_fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir)
+                        }
+                        true => unlock(&folder, &name)
+                            .and_then(|()| lift(&folder, &name, top, &mut moved)),
+                    };
+                    left += usize::from(removed.is_err());
+                }
+            }
+        }
+    }
+    // What was moved to the top goes with what it holds.
+    loop {
+        let mut progress = false;
+        for (name, is_folder) in entries(top)? {
+            if is_folder && name.to_str().map_or(true, |name| !is_kept(name)) {
+                progress |= remove_folder(top, &name, &mut moved).is_ok();
+            }
+        }
+        if !progress {
+            return Ok(left);
+        }
+    }
+}
+
+/// Opens a folder beneath `top` by single names, none of which is followed.
+fn open_path(top: &OwnedFd, path: &str) -> nix::Result<OwnedFd> {
+    let mut folder = openat(top.as_fd(), ".", FOLDER, Mode::empty())?;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        folder = openat(folder.as_fd(), name, FOLDER, Mode::empty())?;
+    }
+    Ok(folder)
 }
 
 /// Whether an entry of `folder` is that user's.

@@ -78,7 +78,7 @@ const KINDS: &[Kind] = &[
             Termination::Memory(evidence) => {
                 evidence.limit == Size::mib(24)
                     && evidence.oom_kills >= 1
-                    && evidence.peak > Size::mib(16)
+                    && evidence.peak > Some(Size::mib(16))
             }
             _ => false,
         },

@@ -384,7 +384,7 @@ mod tests {
             }),
             Termination::Memory(MemoryEvidence {
                 limit: job.limits.memory,
-                peak: Size::mib(600),
+                peak: Some(Size::mib(600)),
                 oom_kills: 1,
             }),
             Termination::Disk(DiskEvidence {

@@ -45,7 +45,8 @@ impl From<&Termination> for End {
             Termination::CpuTime(evidence) => Self::CpuTime(time(evidence)),
             Termination::Memory(evidence) => Self::Memory {
                 limit: evidence.limit.as_u64(),
-                peak: evidence.peak.as_u64(),
+                // 0 where nobody counted, as readers of an earlier build expect a number.
+                peak: evidence.peak.map_or(0, |peak| peak.as_u64()),
                 oom_kills: evidence.oom_kills,
             },
             Termination::Output(evidence) => Self::Output {
@@ -80,7 +81,7 @@ impl End {
             Self::WallTime(evidence) => Termination::WallTime(time(evidence, limits.wall)?),
             Self::CpuTime(evidence) => Termination::CpuTime(time(evidence, limits.cpu)?),
             Self::Memory { limit, peak, oom_kills } if limit <= limits.memory.as_u64() => {
-                let (limit, peak) = (Size::b(limit), Size::b(peak));
+                let (limit, peak) = (Size::b(limit), (peak > 0).then_some(Size::b(peak)));
                 Termination::Memory(MemoryEvidence { limit, peak, oom_kills })
             }
             Self::Output { stream, limit, total }

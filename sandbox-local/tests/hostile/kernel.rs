@@ -298,7 +298,8 @@ async fn no_setting_of_the_kernel_can_be_written() {
 async fn no_cgroup_can_be_seen_or_changed() {
     let code = "
 import os
-print('cgroup' in open('/proc/self/mounts').read(), os.path.exists('/sys/fs/cgroup'))
+kinds = {line.split()[2] for line in open('/proc/self/mounts')}
+print(any('cgroup' in kind for kind in kinds), os.path.exists('/sys/fs/cgroup'))
 print(sorted({line.split(':')[2].strip() for line in open('/proc/self/cgroup')} - {'/'})[:0])
 found = [os.path.join(f, n) for f, _, names in os.walk('/proc/self') for n in names
          if n in ('release_agent', 'cgroup.procs', 'tasks')]
