@@ -9,7 +9,7 @@ use sandbox_core::remote::frame::Frame;
 use sandbox_core::remote::{Body, Finished};
 use sandbox_core::{
     Capture, Enforcement, Error, ErrorKind, Event, EventSender, Execution, Job, Layer, LayerState,
-    MemoryEvidence, Outcome, Result, Size, Stop, Termination, TimeEvidence, trace,
+    MemoryEvidence, Outcome, Result, Stop, Termination, TimeEvidence, trace,
 };
 
 use tracing::{Instrument as _, Span};

@@ -4,12 +4,12 @@ use core::ffi::CStr;
 
 use crate::plan::{Cgroup, Plan};
 use crate::protocol::{Stage, flag};
-use crate::sys::{self, EBUSY, EINVAL, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_WRONLY};
+use crate::sys::{self, EBUSY, EINVAL, ENODEV, ENOENT, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_WRONLY};
 use crate::text::{Text, parse, value_of};
 use crate::{At, Failure};
 
-/// At most one hierarchy each for memory, processes, CPU time and CPU shares.
-const MAX_CGROUPS: usize = 4;
+/// At most one hierarchy each for memory, processes, CPU time, CPU shares and disks.
+const MAX_CGROUPS: usize = 5;
 
 #[derive(Clone, Copy)]
 struct Member {
@@ -122,6 +122,32 @@ impl Cgroups {
         counters
     }
 
+    /// Whether the kernel keeps much that is charged to the job and names what nobody asks for: folder
+    /// entries, also of files that are not there, and inodes of the host's file systems.
+    pub fn keep_caches(&self) -> bool {
+        const MUCH: u64 = 8 << 20;
+        self.iter().any(|m| m.memory && m.cached() > MUCH)
+    }
+
+    /// Has the kernel give back what it keeps, or else it stays, charged to the application.
+    pub fn give_back_caches(&self) {
+        for member in self.iter().filter(|m| m.memory) {
+            let (file, amount): (_, &[u8]) = match member.version {
+                1 => (c"memory.force_empty", b"0"),
+                _ => (c"memory.reclaim", b"1G"),
+            };
+            for _ in 0..8 {
+                if let Ok(fd) = sys::openat(member.dir, file, O_WRONLY | O_CLOEXEC, 0) {
+                    let _ = sys::write(fd, amount);
+                    sys::close(fd);
+                }
+                if !self.keep_caches() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Removes the groups; false when one could not be removed.
     pub fn remove(&self) -> bool {
         let mut removed = true;
@@ -142,6 +168,16 @@ impl Cgroups {
 
     fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().flatten()
+    }
+}
+
+impl Member {
+    /// Bytes of kernel memory that can be given back, with some that cannot.
+    fn cached(&self) -> u64 {
+        match self.version {
+            1 => read_number(self.dir, c"memory.kmem.usage_in_bytes"),
+            _ => read_large(self.dir, c"memory.stat", b"slab_reclaimable "),
+        }
     }
 }
 
@@ -166,7 +202,10 @@ fn create_one(plan: &Plan, group: &Cgroup, fds: &[Fd; MAX_FDS], index: usize) ->
                 Ok(file) => {
                     let written = sys::write(file, setting.value);
                     sys::close(file);
-                    written?;
+                    // A disk that this kernel cannot bound is read at the lowest priority.
+                    if !(setting.optional && written == Err(ENODEV)) {
+                        written?;
+                    }
                 }
                 Err(ENOENT) if setting.optional => {}
                 Err(errno) => return Err(errno),
@@ -233,6 +272,15 @@ fn read_key(dir: Fd, name: &CStr, key: &[u8]) -> u64 {
 
 fn read_number(dir: Fd, name: &CStr) -> u64 {
     with_file(dir, name, parse)
+}
+
+/// As [`read_key`], in a file of up to 4 KiB.
+fn read_large(dir: Fd, name: &CStr, key: &[u8]) -> u64 {
+    let Ok(fd) = sys::openat(dir, name, O_RDONLY | O_CLOEXEC, 0) else { return 0 };
+    let mut buffer = [0u8; 4096];
+    let found = sys::pread(fd, &mut buffer).ok().and_then(|n| value_of(&buffer[..n], key));
+    sys::close(fd);
+    found.unwrap_or(0)
 }
 
 fn with_file(dir: Fd, name: &CStr, find: impl Fn(&[u8]) -> Option<u64>) -> u64 {

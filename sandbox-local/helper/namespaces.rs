@@ -26,7 +26,7 @@ const INSIDE_ID: u64 = 1000;
 /// may wait, and each holds little.
 const SOCKETS: [(&CStr, &[u8]); 3] = [
     (c"/proc/sys/net/core/somaxconn", b"64"),
-    (c"/proc/sys/net/ipv4/tcp_rmem", b"4096 65536 262144"),
+    (c"/proc/sys/net/ipv4/tcp_rmem", b"4096 65536 65536"),
     (c"/proc/sys/net/ipv4/tcp_wmem", b"4096 65536 262144"),
 ];
 

@@ -14,6 +14,7 @@ mod arch {
     pub const IOPRIO_SET: usize = 251;
     pub const FLOCK: usize = 73;
     pub const MKNODAT: usize = 259;
+    pub const STATX: usize = 332;
     pub const CAPGET: usize = 125;
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
@@ -78,6 +79,7 @@ mod arch {
     pub const IOPRIO_SET: usize = 30;
     pub const FLOCK: usize = 32;
     pub const MKNODAT: usize = 33;
+    pub const STATX: usize = 291;
     pub const CAPGET: usize = 90;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;

@@ -12,6 +12,8 @@ use crate::tree::{self, OwnUser, Scope};
 use crate::{At, CONTROL, Failure, namespaces, priority, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
+/// The main process as its namespace numbers it: the helper makes PID 1 before it, and nobody else.
+const SECOND: i32 = 2;
 /// Five milliseconds apart; not every event of a v2 cgroup is followed by a kill.
 const OOM_LOOKS: u32 = 40;
 const SIGPIPE_MASK: u64 = 1 << 12;
@@ -66,6 +68,13 @@ pub fn run() -> Result<(), Failure> {
     }
     match result {
         Ok(mut words) => {
+            if groups.keep_caches() {
+                // Takes a while, for which nobody need wait.
+                tell(&words, &[]);
+                groups.give_back_caches();
+                groups.remove();
+                return Ok(());
+            }
             words[report::CGROUP_LEFT] = u64::from(!groups.remove());
             tell(&words, &[]);
             Ok(())
@@ -169,6 +178,8 @@ struct Supervisor<'a> {
     reached: Stage,
     started_ns: Option<u64>,
     memory_peak: u64,
+    /// Counts the sockets of the job's network.
+    sockstat: Option<Fd>,
     /// The highest CPU time seen by looking.
     cpu_seen: u64,
     /// When to look at usage next.
@@ -218,6 +229,7 @@ impl<'a> Supervisor<'a> {
             reached: Stage::Fork,
             started_ns: None,
             memory_peak: 0,
+            sockstat: None,
             cpu_seen: 0,
             next_look: None,
             oom_looks: 0,
@@ -311,6 +323,9 @@ impl<'a> Supervisor<'a> {
         self.fds[watch::START].fd = -1;
         let now = sys::boottime_ns();
         self.started_ns = Some(now);
+        if self.plan.has(flag::NET) {
+            self.sockstat = usage::open_sockets(SECOND);
+        }
         sys::arm_timer(self.timer, self.plan.wall_ns.max(1)).at(Stage::Exec)?;
         self.schedule(now, 0);
         tell(&[kind::STARTED, now], &[]);
@@ -347,9 +362,15 @@ impl<'a> Supervisor<'a> {
             }
         }
         if self.plan.has(flag::WATCH_MEMORY) {
-            let used = usage::memory(self.scope, self.plan, &self.tmpfs);
-            self.memory_peak = self.memory_peak.max(used);
-            if used > self.plan.memory_limit {
+            let memory = usage::memory(self.scope, self.plan, &self.tmpfs, self.sockstat);
+            self.memory_peak = self.memory_peak.max(memory.used);
+            if memory.bound > self.plan.memory_limit {
+                return Some(cause::MEMORY);
+            }
+        } else if let Some(sockstat) = self.sockstat.filter(|_| self.groups.limit_memory()) {
+            let sockets = usage::sockets(sockstat, true);
+            if sockets > self.plan.memory_limit {
+                self.memory_peak = sockets;
                 return Some(cause::MEMORY);
             }
         }
@@ -375,6 +396,9 @@ impl<'a> Supervisor<'a> {
         if self.plan.has(flag::WATCH_MEMORY) {
             wait = wait.min(self.plan.watch_ns);
         }
+        if self.sockstat.is_some() {
+            wait = wait.min(200 * MILLISECOND);
+        }
         if self.oom_looks > 0 {
             wait = wait.min(5 * MILLISECOND);
         }
@@ -397,7 +421,7 @@ impl<'a> Supervisor<'a> {
         words[report::SI_STATUS] = main.status as u64;
         words[report::CPU_US] = self.cpu_seen.max(main.cpu_us + rest.cpu_us);
         words[report::MEMORY_PEAK] =
-            if self.groups.limit_memory() { counters.memory_peak } else { watched };
+            if self.groups.limit_memory() { counters.memory_peak.max(self.memory_peak) } else { watched };
         words[report::OOM_KILLS] = counters.oom_kills;
         words[report::FORKS_REFUSED] = counters.forks_refused;
         words[report::PROCESSES_PEAK] = counters.processes_peak;

@@ -23,6 +23,7 @@ pub const ENOENT: Errno = 2;
 pub const ENOTDIR: Errno = 20;
 pub const EACCES: Errno = 13;
 pub const EBUSY: Errno = 16;
+pub const ENODEV: Errno = 19;
 pub const EINVAL: Errno = 22;
 pub const ENOSYS: Errno = 38;
 
@@ -387,6 +388,16 @@ pub fn fullness(fd: Fd) -> Fullness {
         },
         Err(_) => Fullness::default(),
     }
+}
+
+/// The size of a file or folder.
+pub fn file_size(p: &CStr) -> Result<u64> {
+    // struct statx: the size is word 5, behind mask and block size, attributes, links and owner,
+    // mode and (aligned) inode.
+    const STATX_SIZE: usize = 0x200;
+    let mut stat = [0u64; 32];
+    call!(nr::STATX, AT_FDCWD, path(p), 0, STATX_SIZE, stat.as_mut_ptr())?;
+    Ok(stat[5])
 }
 
 pub fn getdents(fd: Fd, buf: &mut [u8]) -> Result<usize> {

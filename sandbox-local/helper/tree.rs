@@ -165,7 +165,8 @@ fn for_each_in_proc(visit: impl FnMut(u64)) {
     for_each_number_in(c"/proc", visit);
 }
 
-fn for_each_number_in(folder: &CStr, mut visit: impl FnMut(u64)) {
+/// Calls `visit` with each entry of a folder whose name is a number.
+pub fn for_each_number_in(folder: &CStr, mut visit: impl FnMut(u64)) {
     let Ok(proc) = sys::openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) else {
         return;
     };

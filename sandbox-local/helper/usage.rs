@@ -4,9 +4,9 @@
 //! anything.
 
 use crate::plan::Plan;
-use crate::sys::{self, Fd};
-use crate::text::{parse, value_of};
-use crate::tree::{Scope, after_name, read_of};
+use crate::sys::{self, AT_FDCWD, Fd, O_CLOEXEC, O_RDONLY};
+use crate::text::{Text, parse, value_of};
+use crate::tree::{Scope, after_name, for_each_number_in, read_of};
 
 /// The kernel reports process times in hundredths of a second on every architecture.
 const TICK_US: u64 = 10_000;
@@ -25,26 +25,74 @@ pub fn cpu_us(scope: Scope) -> u64 {
     total
 }
 
-/// Memory of the tree and of its tmpfs mounts; exact only when the limit is in sight.
+/// What a socket may hold at most, itself included. Where a cgroup counts memory, what is left are
+/// connections that nobody has accepted, as large as `tcp_rmem` of the job's network lets them be;
+/// elsewhere nobody counts the buffers of any.
+const UNACCEPTED_SOCKET: u64 = 68 * 1024;
+const UNCOUNTED_SOCKET: u64 = 256 * 1024;
+/// What an end of a pipe may hold: half of 64 KiB, until the user's pipes have as much as the kernel
+/// gives to one user (`pipe-user-pages-soft`); then a page.
+const PIPE_END: u64 = 32 * 1024;
+const PIPES_OF_A_USER: u64 = 64 << 20;
+/// What a mapping costs the kernel, and how many a process may have (`vm.max_map_count`).
+const MAPPING: u64 = 256;
+const MAPPINGS: u64 = 65_530;
+
+/// Opens the count of sockets of the network that `pid` is in.
+pub fn open_sockets(pid: i32) -> Option<Fd> {
+    let path = Text::<48>::new().push(b"/proc/").number(pid as u64).push(b"/net/sockstat");
+    sys::openat(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC, 0).ok()
+}
+
+/// Memory of all sockets of that network, each counted in full: what a cgroup does not count, or,
+/// without one, all of it.
+pub fn sockets(sockstat: Fd, cgroup: bool) -> u64 {
+    let mut buffer = [0u8; 512];
+    let length = sys::pread(sockstat, &mut buffer).unwrap_or(0);
+    let each = if cgroup { UNACCEPTED_SOCKET } else { UNCOUNTED_SOCKET };
+    value_of(&buffer[..length], b"sockets: used ").unwrap_or(0).saturating_mul(each)
+}
+
+/// What the tree uses.
+pub struct Memory {
+    /// What is compared with the limit: at least what is used, and exact when the limit is in sight.
+    pub bound: u64,
+    /// What is surely used.
+    pub used: u64,
+}
+
+/// Memory of the tree, of its tmpfs mounts and of what the kernel holds for it.
 ///
-/// Resident sizes are cheap but count shared pages once for every process that maps them, so
-/// they only say that the tree is below the limit. Above it, proportional sizes decide.
-pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd]) -> u64 {
+/// Resident sizes are cheap but count shared pages once for every process that maps them, and
+/// mappings are first counted as if each had one page: that only says that the tree is below the
+/// limit. Above it, proportional sizes and the mappings themselves decide.
+pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd], sockstat: Option<Fd>) -> Memory {
     let files: u64 = tmpfs.iter().map(|fd| sys::fullness(*fd).used).sum();
-    let mut resident = files;
+    let sockets = sockstat.map_or(0, |fd| sockets(fd, false));
+    let (mut resident, mut tables, mut mapped, mut descriptors) = (files, 0u64, 0u64, 0u64);
     scope.for_each(|pid| {
-        resident = resident.saturating_add(resident_of(pid, plan));
+        let process = Process::look(pid);
+        resident = resident.saturating_add(process.resident);
+        tables = tables.saturating_add(process.tables);
+        mapped = mapped.saturating_add((process.size / plan.page_size).min(MAPPINGS) * MAPPING);
+        descriptors = descriptors.saturating_add(process.descriptors);
     });
-    if resident < plan.memory_limit {
-        return resident;
+    let pipes = descriptors
+        .saturating_mul(PIPE_END)
+        .min(PIPES_OF_A_USER.saturating_add(descriptors.saturating_mul(plan.page_size)));
+    let kernel = tables.saturating_add(sockets).saturating_add(pipes);
+    let bound = resident.saturating_add(kernel).saturating_add(mapped);
+    if bound < plan.memory_limit {
+        return Memory { bound, used: resident.saturating_add(tables) };
     }
-    let (mut anonymous, mut shared) = (0u64, 0u64);
+    let (mut anonymous, mut shared, mut mappings) = (0u64, 0u64, 0u64);
     scope.for_each(|pid| {
+        mappings = mappings.saturating_add(mappings_of(pid));
         let mut buffer = [0u8; 2048];
         let rollup = read_of(pid, b"/smaps_rollup", &mut buffer);
         if rollup.is_empty() {
             // A process that made itself unreadable counts in full.
-            anonymous = anonymous.saturating_add(resident_of(pid, plan));
+            anonymous = anonymous.saturating_add(Process::look(pid).resident);
             return;
         }
         let bytes = |key| value_of(rollup, key).unwrap_or(0).saturating_mul(1024);
@@ -52,12 +100,54 @@ pub fn memory(scope: Scope, plan: &Plan, tmpfs: &[Fd]) -> u64 {
         shared = shared.saturating_add(bytes(b"Pss_Shmem:"));
     });
     // A mapped file of a tmpfs is in both sums, an anonymous shared mapping only in the second.
-    anonymous.saturating_add(files.max(shared))
+    let pages = anonymous.saturating_add(files.max(shared));
+    let used = pages.saturating_add(kernel).saturating_add(mappings.saturating_mul(MAPPING));
+    Memory { bound: used, used }
 }
 
-fn resident_of(pid: u64, plan: &Plan) -> u64 {
-    let mut buffer = [0u8; 256];
-    let statm = read_of(pid, b"/statm", &mut buffer);
-    let pages = statm.split(|b| *b == b' ').nth(1).and_then(parse).unwrap_or(0);
-    pages.saturating_mul(plan.page_size)
+/// What the kernel says of one process, in bytes.
+struct Process {
+    resident: u64,
+    /// Page tables.
+    tables: u64,
+    /// Of the address space.
+    size: u64,
+    descriptors: u64,
+}
+
+impl Process {
+    fn look(pid: u64) -> Self {
+        let mut buffer = [0u8; 2048];
+        let status = read_of(pid, b"/status", &mut buffer);
+        let bytes = |key| value_of(status, key).unwrap_or(0).saturating_mul(1024);
+        Self {
+            resident: bytes(b"VmRSS:"),
+            tables: bytes(b"VmPTE:"),
+            size: bytes(b"VmSize:"),
+            descriptors: descriptors_of(pid),
+        }
+    }
+}
+
+/// Linux 6.2 says it as the size of the folder; older kernels are asked for each.
+fn descriptors_of(pid: u64) -> u64 {
+    let path = Text::<48>::new().push(b"/proc/").number(pid).push(b"/fd");
+    let size = sys::file_size(path.c_str()).unwrap_or(0);
+    if size > 0 {
+        return size;
+    }
+    let mut count = 0;
+    for_each_number_in(path.c_str(), |_| count += 1);
+    count
+}
+
+fn mappings_of(pid: u64) -> u64 {
+    let path = Text::<48>::new().push(b"/proc/").number(pid).push(b"/maps");
+    let Ok(fd) = sys::openat(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC, 0) else { return 0 };
+    let (mut lines, mut buffer) = (0, [0u8; 4096]);
+    while let Ok(length @ 1..) = sys::read(fd, &mut buffer) {
+        lines += buffer[..length].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+    sys::close(fd);
+    lines
 }

@@ -11,10 +11,16 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access};
 use sandbox_core::Limits;
 
+use crate::disks;
 use crate::ids::JobIds;
 use crate::plan::CgroupPlan;
 
 const PREFIX: &str = "sandbox-";
+
+/// What a job may read of each disk in a second, in bytes and requests. What is in the page cache costs
+/// neither.
+const READ_BYTES: u64 = 100 << 20;
+const READ_TIMES: u64 = 5000;
 
 /// How often a job gets its share of the processors, in microseconds: often enough that it does
 /// not stand still for long, and long enough that its share is the millisecond below which the
@@ -33,6 +39,8 @@ pub(crate) struct Parent {
     pub(crate) cpu: bool,
     /// It can bound CPU time.
     pub(crate) bandwidth: bool,
+    /// The disks whose reads it can bound.
+    pub(crate) disks: Vec<String>,
     /// How many processors a job may use, where that is bounded.
     pub(crate) processors: Option<f64>,
     pub(crate) path: PathBuf,
@@ -53,6 +61,7 @@ impl Parent {
             processes: has("pids"),
             cpu: has("cpuacct"),
             bandwidth: has("cpu"),
+            disks: if has("io") { disks::numbers() } else { Vec::new() },
             processors: None,
             path,
             dir,
@@ -69,6 +78,8 @@ impl Parent {
         if self.memory && self.version == 1 {
             settings.push(set("memory.limit_in_bytes", &memory, false));
             settings.push(set("memory.memsw.limit_in_bytes", &memory, true));
+            // Where swap is not counted, the job gets none.
+            settings.push(set("memory.swappiness", "0", true));
             // v1 counts network buffers, and limits them, apart from the rest.
             let buffers = (limits.memory.as_u64() / 4).to_string();
             settings.push(set("memory.kmem.tcp.limit_in_bytes", &buffers, true));
@@ -79,6 +90,17 @@ impl Parent {
         }
         if self.processes {
             settings.push(set("pids.max", &processes, false));
+        }
+        for disk in &self.disks {
+            if self.version == 1 {
+                let bytes = format!("{disk} {READ_BYTES}");
+                settings.push(set("blkio.throttle.read_bps_device", &bytes, true));
+                let times = format!("{disk} {READ_TIMES}");
+                settings.push(set("blkio.throttle.read_iops_device", &times, true));
+            } else {
+                let most = format!("{disk} rbps={READ_BYTES} riops={READ_TIMES}");
+                settings.push(set("io.max", &most, true));
+            }
         }
         if let Some(processors) = self.processors.filter(|_| self.bandwidth) {
             let period = period_us(processors);
@@ -187,9 +209,9 @@ fn v2(own: &str, mounts: &str) -> Option<Parent> {
         let procs = access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
         let usable = has("memory") && has("pids") && procs;
         // CPU time is counted without any controller.
-        let all = ["memory", "pids", "cpuacct", "cpu"];
-        let there = if has("cpu") { &all[..] } else { &all[..3] };
-        let mut parent = usable.then(|| Parent::open(2, there, dir.to_owned()))??;
+        let optional = ["cpu", "io"].into_iter().filter(|name| has(name));
+        let there: Vec<_> = ["memory", "pids", "cpuacct"].into_iter().chain(optional).collect();
+        let mut parent = usable.then(|| Parent::open(2, &there, dir.to_owned()))??;
         parent.outside_of = (!dir.starts_with(&boundary)).then(|| boundary.clone());
         Some(parent)
     })
@@ -209,11 +231,17 @@ fn v1_all(own: &str, mounts: &str) -> Vec<Parent> {
     let mut places: Vec<(PathBuf, Vec<&str>)> = Vec::new();
     // A group of the last keeps a job's sessions from having a share of the processors each
     // (sched(7), autogroup).
-    for controller in ["memory", "pids", "cpuacct", "cpu"] {
+    for (controller, found) in [
+        ("memory", "memory"),
+        ("pids", "pids"),
+        ("cpuacct", "cpuacct"),
+        ("cpu", "cpu"),
+        ("blkio", "io"),
+    ] {
         let Some(path) = v1(own, mounts, controller) else { continue };
         match places.iter_mut().find(|place| place.0 == path) {
-            Some(place) => place.1.push(controller),
-            None => places.push((path, vec![controller])),
+            Some(place) => place.1.push(found),
+            None => places.push((path, vec![found])),
         }
     }
     places.into_iter().filter_map(|(path, found)| Parent::open(1, &found, path)).collect()

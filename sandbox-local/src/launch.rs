@@ -178,6 +178,9 @@ pub(crate) fn limit(
     if watch {
         plan.flags |= flag::WATCH_MEMORY;
     }
+    if parents.iter().all(|parent| parent.disks.is_empty()) {
+        plan.flags |= flag::IDLE_DISK;
+    }
     let spare = if parents.iter().any(|parent| parent.processes) {
         // A cgroup refuses first, because it also says that it did.
         16

@@ -48,6 +48,7 @@ mod cgroup;
 mod channel;
 mod collect;
 mod command;
+mod disks;
 mod exclusive;
 mod executor;
 mod explain;
