@@ -189,8 +189,9 @@ impl CodeToolBuilder {
         let room = files::Room {
             bytes: if capabilities.files { room.as_u64() } else { 0 },
             files: (limits.artifact_files as usize).min(limits.files as usize / 2),
+            inodes: limits.files as usize / 2,
         };
-        let mut files = Files::new(room);
+        let mut files = Files::new(room, capabilities.program_files.clone());
         for (path, content) in self.files {
             files.add(RelPath::new(path)?, content)?;
         }
@@ -399,11 +400,14 @@ impl Call {
             Ok(outcome) => outcome,
             Err(error) => return report::not_run(error),
         };
-        let room = self.tool.locked().room();
+        let (room, reserved) = {
+            let files = self.tool.locked();
+            (files.room(), files.reserved().clone())
+        };
         // Nobody waits for what a call was cancelled at.
         let left = match outcome.termination {
             Termination::Cancelled => Left::default(),
-            _ => Left::read(&outcome, &self.spec, room).await,
+            _ => Left::read(&outcome, &self.spec, room, &reserved).await,
         };
         let taken = self.tool.locked().take(left, &self.staged);
         // What did not change was collected to see what was removed, and is nothing that it made.

@@ -82,6 +82,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Let a terminal obey control sequences of the program. Without, they are shown.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+
     /// Save artifacts in this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,

@@ -9,6 +9,7 @@ mod job;
 mod mcp;
 mod run;
 mod table;
+mod terminal;
 mod tune;
 mod verify;
 

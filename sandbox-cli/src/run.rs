@@ -1,7 +1,7 @@
 //! `sandbox run`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use sandbox::wire::{OutcomeJson, RefusalJson};
@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::RunArgs;
+use crate::terminal::{Filter, own_line};
 use crate::{REFUSED, job};
 
 /// Runs one program and returns the command's exit status.
@@ -46,7 +47,7 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
             return Err(Error::new(ErrorKind::Backend, "start job", message));
         }
     };
-    let (outcome, delivered) = follow(execution, &mut signals, !args.json).await?;
+    let (outcome, delivered) = follow(execution, &mut signals, !args.json, args.raw).await?;
     let (saved, unsaved) = save(&outcome, args.artifacts.as_deref()).await;
     if args.json {
         if !print_json(&OutcomeJson::new(&outcome, &saved)) {
@@ -97,9 +98,10 @@ async fn follow(
     mut execution: Execution,
     signals: &mut Signals,
     pass_through: bool,
+    raw: bool,
 ) -> Result<(Outcome, bool), Error> {
     let cancel = execution.cancel_handle();
-    let (output, writer) = writer();
+    let (output, writer) = writer(raw);
     let mut interrupted = false;
     loop {
         tokio::select! {
@@ -136,15 +138,19 @@ async fn follow(
     Ok((outcome, delivered))
 }
 
-/// A thread that writes, because writing to a full pipe waits.
-fn writer() -> (mpsc::Sender<Event>, oneshot::Receiver<bool>) {
+/// A thread that writes, because writing to a full pipe waits. `raw`: also on a terminal everything is
+/// written as it came.
+fn writer(raw: bool) -> (mpsc::Sender<Event>, oneshot::Receiver<bool>) {
     let (events, mut queue) = mpsc::channel(16);
     let (done, finished) = oneshot::channel();
+    let filter = |is_terminal: bool| (is_terminal && !raw).then(Filter::default);
+    let mut out = (io::stdout(), filter(io::stdout().is_terminal()));
+    let mut err = (io::stderr(), filter(io::stderr().is_terminal()));
     std::thread::spawn(move || {
         while let Some(event) = queue.blocking_recv() {
             let written = match event {
-                Event::Stdout(bytes) => write(io::stdout(), &bytes),
-                Event::Stderr(bytes) => write(io::stderr(), &bytes),
+                Event::Stdout(bytes) => pass(&mut out, &bytes),
+                Event::Stderr(bytes) => pass(&mut err, &bytes),
                 _ => Ok(()),
             };
             if let Err(error) = written {
@@ -152,9 +158,26 @@ fn writer() -> (mpsc::Sender<Event>, oneshot::Receiver<bool>) {
                 return;
             }
         }
-        let _ = done.send(true);
+        let ends = [finish(&mut out), finish(&mut err)];
+        let failed = ends.into_iter().find_map(Result::err);
+        let _ = done.send(failed.is_none_or(|error| complain("output", &error)));
     });
     (events, finished)
+}
+
+/// Writes a program's output, on a terminal without what that would obey.
+fn pass<W: io::Write>(stream: &mut (W, Option<Filter>), bytes: &[u8]) -> io::Result<()> {
+    let (stream, filter) = stream;
+    match filter {
+        None => write(stream, bytes),
+        Some(filter) => write(stream, &filter.pass(bytes)),
+    }
+}
+
+fn finish<W: io::Write>(stream: &mut (W, Option<Filter>)) -> io::Result<()> {
+    let (stream, filter) = stream;
+    let rest = filter.as_mut().map(Filter::finish).unwrap_or_default();
+    if rest.is_empty() { Ok(()) } else { write(stream, &rest) }
 }
 
 fn write(mut stream: impl io::Write, bytes: &[u8]) -> io::Result<()> {
@@ -174,7 +197,7 @@ fn complain(what: &str, error: &io::Error) -> bool {
 
 #[expect(clippy::print_stderr, reason = "the command's lines of explanation")]
 pub(crate) fn say(text: &str) {
-    eprintln!("sandbox: {}", printable(text));
+    eprintln!("{} {}", own_line(), printable(text));
 }
 
 /// Prints one object on one line; false when it was lost.

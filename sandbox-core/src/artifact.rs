@@ -1,11 +1,12 @@
 //! Files that a job left.
 
+use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -197,7 +198,6 @@ struct Place {
 
 impl Place {
     fn open(dir: &Path, path: &RelPath) -> Result<Self, Errno> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         // Only a missing folder is made; an error of this is seen when the folder is opened.
         let _ = std::fs::create_dir_all(dir);
@@ -205,11 +205,7 @@ impl Place {
         let mut components = path.components().peekable();
         while let Some(name) = components.next() {
             if components.peek().is_none() {
-                let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-                let temporary = format!(".saving-{}-{count}", std::process::id());
-                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-                let mode = Mode::from_bits_truncate(0o644);
-                let file = openat(folder.as_fd(), temporary.as_str(), flags, mode)?;
+                let (file, temporary) = Self::temporary(&folder)?;
                 return Ok(Self { folder, file, temporary, name: name.to_owned() });
             }
             match mkdirat(folder.as_fd(), name, Mode::from_bits_truncate(0o755)) {
@@ -219,6 +215,23 @@ impl Place {
             folder = openat(folder.as_fd(), name, flags, Mode::empty())?;
         }
         Err(Errno::ENOENT)
+    }
+
+    /// Makes a file under a name that nobody can know before: an artifact could have it, or a process
+    /// that was killed and had the same pid.
+    fn temporary(folder: &OwnedFd) -> Result<(OwnedFd, String), Errno> {
+        const TRIES: u64 = 16;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        for attempt in 0..TRIES {
+            let name = format!(".saving-{:016x}", RandomState::new().hash_one(attempt));
+            match openat(folder.as_fd(), name.as_str(), flags, mode) {
+                Ok(file) => return Ok((file, name)),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::EEXIST)
     }
 
     fn write(&self, mut chunk: &[u8]) -> Result<(), Errno> {
@@ -257,6 +270,19 @@ mod tests {
         assert_eq!(std::fs::read(saved).expect("read"), b"data");
         let left: Vec<_> = std::fs::read_dir(dir.path().join("out")).expect("dir").collect();
         assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");
+    }
+
+    #[tokio::test]
+    async fn no_earlier_artifact_is_in_the_way_of_a_later_one() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        // Of a job, or of a process that was killed while it saved.
+        for number in 0..200 {
+            let name = format!(".saving-{}-{number}", std::process::id());
+            artifact(&name, b"x").save_to(dir.path()).await.expect("saved");
+        }
+        let saved = artifact("result.csv", b"1").save_to(dir.path()).await.expect("saved");
+        assert_eq!(std::fs::read(saved).expect("read"), b"1");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 201);
     }
 
     #[tokio::test]

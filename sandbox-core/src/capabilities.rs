@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Enforcement, Error, ErrorKind, JobSpec, LimitKind, Network, Result};
+use crate::{Enforcement, Error, ErrorKind, JobSpec, LimitKind, Network, Result, Runtime};
 
 /// What an executor can do and enforce. The conformance suite checks what it can see from
 /// outside; a backend's own tests attack its layers.
@@ -13,6 +13,8 @@ pub struct Capabilities {
     pub backend: String,
     /// Names of the runtimes that it resolves.
     pub runtimes: BTreeSet<String>,
+    /// Names in the workspace that programs themselves have, which no input file may have.
+    pub program_files: BTreeSet<String>,
     /// The isolation that a job gets here by default.
     pub enforcement: Enforcement,
     /// The limits that it enforces.
@@ -36,6 +38,7 @@ impl Capabilities {
         Self {
             backend: backend.into(),
             runtimes: BTreeSet::new(),
+            program_files: Runtime::defaults().into_iter().map(|r| r.file_name).collect(),
             enforcement: Enforcement::none(),
             limits: BTreeSet::new(),
             networks: BTreeSet::new(),
@@ -50,6 +53,16 @@ impl Capabilities {
     #[must_use]
     pub fn with_runtimes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.runtimes.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds names that programs have in the workspace, besides those of the default runtimes.
+    #[must_use]
+    pub fn with_program_files<S: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.program_files.extend(names.into_iter().map(Into::into));
         self
     }
 

@@ -220,12 +220,39 @@ fn termination(termination: &Termination) -> TerminationJson {
 }
 
 fn output(output: &Output) -> OutputJson {
+    let text = output.text();
+    // JSON writes six characters for a control character: a megabyte of NUL would be six.
+    let binary = is_binary(&text);
     OutputJson {
-        text: output.text(),
-        base64: (!output.is_utf8()).then(|| STANDARD.encode(output.bytes())),
+        base64: (binary || !output.is_utf8()).then(|| STANDARD.encode(output.bytes())),
+        text: if binary { without_control(&text) } else { text },
         bytes: output.total,
         truncated: output.is_truncated(),
     }
+}
+
+/// Whether every eighth character or more is one that JSON has no short form for.
+fn is_binary(text: &str) -> bool {
+    const FEW: usize = 1024;
+    let control = text.bytes().filter(|byte| is_long(char::from(*byte))).count();
+    control > FEW && control > text.len() / 8
+}
+
+fn is_long(character: char) -> bool {
+    character < ' ' && !matches!(character, '\n' | '\r' | '\t' | '\x08' | '\x0c')
+}
+
+/// The text with U+FFFD for each run of such characters.
+fn without_control(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        if !is_long(character) {
+            shown.push(character);
+        } else if !shown.ends_with('\u{fffd}') {
+            shown.push('\u{fffd}');
+        }
+    }
+    shown
 }
 
 /// Milliseconds with microsecond resolution.

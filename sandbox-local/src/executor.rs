@@ -212,6 +212,7 @@ impl LocalBuilder {
         let usable = runtimes.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name);
         let capabilities = Capabilities::new("local")
             .with_runtimes(usable.cloned())
+            .with_program_files(self.runtimes.values().map(|runtime| runtime.file_name.clone()))
             .with_enforcement(probed.report.enforcement.clone())
             .with_limits(LimitKind::ALL.iter().copied().filter(counted))
             .with_networks([Network::Denied, Network::Host])

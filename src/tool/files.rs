@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use sandbox_core::{
-    Artifact, Error, ErrorKind, JobSpec, Outcome, Program, RelPath, Result, Runtime, Size,
-};
+use sandbox_core::{Artifact, Error, ErrorKind, JobSpec, Outcome, Program, RelPath, Result, Size};
 
 use super::images;
 
@@ -70,6 +68,8 @@ impl Taken {
 pub(crate) struct Room {
     pub(crate) bytes: u64,
     pub(crate) files: usize,
+    /// Files and the folders that they are in.
+    pub(crate) inodes: usize,
 }
 
 /// The files of one conversation.
@@ -77,14 +77,22 @@ pub(crate) struct Room {
 pub(crate) struct Files {
     kept: BTreeMap<RelPath, File>,
     room: Room,
+    reserved: Reserved,
 }
+
+/// Names that programs have in the workspace.
+pub(crate) type Reserved = BTreeSet<String>;
 
 /// What a job began with, by path and digest.
 pub(crate) type Staged = BTreeMap<RelPath, String>;
 
 impl Files {
-    pub(crate) fn new(room: Room) -> Self {
-        Self { kept: BTreeMap::new(), room }
+    pub(crate) fn new(room: Room, reserved: Reserved) -> Self {
+        Self { kept: BTreeMap::new(), room, reserved }
+    }
+
+    pub(crate) fn reserved(&self) -> &Reserved {
+        &self.reserved
     }
 
     pub(crate) fn room(&self) -> Room {
@@ -130,7 +138,7 @@ impl Files {
     /// gone, unless another call has changed it meanwhile.
     pub(crate) fn take(&mut self, left: Left, staged: &Staged) -> Taken {
         let is_gone = |path: &RelPath, file: &File| {
-            left.is_all && !left.paths.contains(path) && staged.get(path) == Some(&file.sha256)
+            left.is_all && !left.may_have(path) && staged.get(path) == Some(&file.sha256)
         };
         self.kept.retain(|path, file| !is_gone(path, file));
         let mut taken = Taken { changed: Vec::new(), lost: left.lost };
@@ -149,7 +157,7 @@ impl Files {
     fn keep(&mut self, file: File) -> Result<(), NotKept> {
         let path = file.path.as_str();
         let refused = |why: String| Err(NotKept { path: path.to_owned(), why });
-        if is_reserved(&file.path) {
+        if is_reserved(&file.path, &self.reserved) {
             return refused("its name belongs to the program itself; choose another".into());
         }
         // A job can make a file where there was a folder, and the other way round.
@@ -165,6 +173,14 @@ impl Files {
         }
         if others.len() >= self.room.files {
             return refused(format!("at most {} files are kept; delete some", self.room.files));
+        }
+        // What is kept is placed into the next workspace, with the folders that it needs.
+        let paths = others.iter().map(|other| &other.path).chain([&file.path]);
+        if inodes(paths) > self.room.inodes {
+            let most = self.room.inodes;
+            return refused(format!(
+                "at most {most} files and folders are kept; delete some, or nest less"
+            ));
         }
         self.kept.retain(|other, _| !replaced(other));
         self.kept.insert(file.path.clone(), file);
@@ -183,9 +199,19 @@ impl From<&File> for KeptFile {
 }
 
 /// Names that the next program has, or that belong to the wrapper which shows figures.
-fn is_reserved(path: &RelPath) -> bool {
+fn is_reserved(path: &RelPath, reserved: &Reserved) -> bool {
     let first = path.components().next().unwrap_or_default();
-    first == ".displays" || Runtime::defaults().iter().any(|runtime| runtime.file_name == first)
+    first == ".displays" || reserved.contains(first)
+}
+
+/// How many files and folders these paths are.
+fn inodes<'a>(paths: impl Iterator<Item = &'a RelPath>) -> usize {
+    let mut all = BTreeSet::new();
+    for path in paths.map(RelPath::as_str) {
+        all.insert(path);
+        all.extend(path.match_indices('/').map(|(end, _)| &path[..end]));
+    }
+    all.len()
 }
 
 fn no_room(room: u64) -> String {
@@ -199,14 +225,29 @@ pub(crate) struct Left {
     lost: Vec<NotKept>,
     /// Every path that is there.
     paths: BTreeSet<RelPath>,
+    /// Of those, the ones of which nothing more is known: a folder may hold anything.
+    unknown: BTreeSet<RelPath>,
     /// Whether what is not there was not there.
     is_all: bool,
 }
 
 impl Left {
+    /// Whether a path is there, or may be beneath a folder that could not be read.
+    fn may_have(&self, path: &RelPath) -> bool {
+        let within = |folder: &RelPath| {
+            path.as_str().strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.paths.contains(path) || self.unknown.iter().any(within)
+    }
+
     /// Reads what a job left. The artifacts themselves, which may hold a whole workspace, need not
     /// be kept. The program is a file of the workspace as well, and none that it left.
-    pub(crate) async fn read(outcome: &Outcome, job: &JobSpec, room: Room) -> Self {
+    pub(crate) async fn read(
+        outcome: &Outcome,
+        job: &JobSpec,
+        room: Room,
+        reserved: &Reserved,
+    ) -> Self {
         let code = match &job.program {
             Program::Source { code, .. } => {
                 let path = RelPath::new("program");
@@ -222,7 +263,7 @@ impl Left {
             let Ok(path) = RelPath::new(artifact.path()) else { continue };
             let sha256 = artifact.sha256();
             left.paths.insert(path.clone());
-            if is_reserved(&path) && code.as_ref() == Some(&sha256) {
+            if is_reserved(&path, reserved) && code.as_ref() == Some(&sha256) {
                 continue;
             }
             let bytes = match artifact.size() > unread {
@@ -240,7 +281,10 @@ impl Left {
         }
         for skipped in &outcome.skipped {
             match RelPath::new(skipped.path.as_str()) {
-                Ok(path) => drop(left.paths.insert(path)),
+                Ok(path) => {
+                    left.unknown.insert(path.clone());
+                    left.paths.insert(path);
+                }
                 // Something is not listed at all.
                 Err(_) => left.is_all = false,
             }
@@ -254,7 +298,11 @@ mod tests {
     use super::*;
 
     fn room(bytes: u64) -> Room {
-        Room { bytes, files: 4 }
+        Room { bytes, files: 4, inodes: 64 }
+    }
+
+    fn files(bytes: u64) -> Files {
+        Files::new(room(bytes), ["main.py", "main.R", "odd.lua"].map(str::to_owned).into())
     }
 
     fn file(path: &str, content: &'static str) -> File {
@@ -268,7 +316,7 @@ mod tests {
         let staged = files.staged();
         let left: Vec<_> = left.iter().map(|(path, content)| file(path, content)).collect();
         let paths = left.iter().map(|file| file.path.clone()).collect();
-        files.take(Left { files: left, lost: Vec::new(), paths, is_all: true }, &staged)
+        files.take(Left { files: left, paths, is_all: true, ..Left::default() }, &staged)
     }
 
     fn paths(files: &Files) -> Vec<String> {
@@ -277,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named_and_what_was_there_stays() {
-        let mut files = Files::new(room(10));
+        let mut files = files(10);
         let taken = take(&mut files, &[("a", "12345"), ("b", "123456")]);
         assert_eq!((taken.kept().count(), taken.lost.len()), (1, 1));
         assert_eq!(taken.lost[0].path, "b");
@@ -296,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_a_job_removed_is_gone_and_what_it_did_not_touch_is_no_change() {
-        let mut files = Files::new(room(10));
+        let mut files = files(10);
         take(&mut files, &[("a", "123"), ("b", "1234567")]);
         let taken = take(&mut files, &[("a", "123"), ("c", "4567890")]);
         assert_eq!(paths(&files), ["a", "c"]);
@@ -314,23 +362,51 @@ mod tests {
 
     #[test]
     fn no_file_takes_the_place_of_the_next_program() {
-        let mut files = Files::new(room(100));
+        let mut files = files(100);
         let taken = take(
             &mut files,
             &[
                 ("main.py", "x"),
                 ("main.R/x", "x"),
+                ("odd.lua", "x"),
                 (".displays", "x"),
                 (".displays/displays.py", "x"),
                 ("x/main.py", "x"),
             ],
         );
-        assert_eq!((paths(&files), taken.lost.len()), (vec!["x/main.py".to_owned()], 4));
+        assert_eq!((paths(&files), taken.lost.len()), (vec!["x/main.py".to_owned()], 5));
+    }
+
+    #[test]
+    fn folders_take_room_too() {
+        let mut files = files(100);
+        let deep = format!("{}f", "d/".repeat(50));
+        take(&mut files, &[("a", "1")]);
+        let staged = files.staged();
+        assert!(files.add(RelPath::new(&*deep).expect("path"), "1".into()).is_ok());
+        // Another folder of the same depth does not fit, a second file in this one does.
+        let other = RelPath::new(format!("e/{deep}")).expect("path");
+        let refused = files.add(other, "1".into()).expect_err("no room");
+        assert!(refused.message().contains("64 files and folders"), "{refused}");
+        let beside = RelPath::new(format!("{deep}2")).expect("path");
+        assert!(files.add(beside, "1".into()).is_ok());
+        assert_eq!(staged.len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_a_folder_that_could_not_be_read_is_not_gone() {
+        let mut files = files(100);
+        take(&mut files, &[("data/a", "1"), ("data.csv", "1"), ("b", "1")]);
+        let staged = files.staged();
+        let data = BTreeSet::from([RelPath::new("data").expect("path")]);
+        let left = Left { paths: data.clone(), unknown: data, is_all: true, ..Left::default() };
+        files.take(left, &staged);
+        assert_eq!(paths(&files), ["data/a"]);
     }
 
     #[test]
     fn a_path_is_a_file_or_a_folder() {
-        let mut files = Files::new(room(100));
+        let mut files = files(100);
         take(&mut files, &[("a/b", "1"), ("ab", "1")]);
         take(&mut files, &[("a", "1"), ("ab", "1")]);
         assert_eq!(paths(&files), ["a", "ab"]);

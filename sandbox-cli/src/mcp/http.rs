@@ -54,11 +54,13 @@ pub(crate) async fn serve(
     let service = StreamableHttpService::new(factory, Arc::clone(&sessions), config);
     let mut router =
         Router::new().nest_service("/mcp", service).layer(middleware::from_fn(connections::whole));
-    if let Some(token) = token {
-        let expected = Sha256::digest(token).into();
-        router =
-            router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)));
-    }
+    router = match token {
+        None => router.layer(middleware::from_fn(prove)),
+        Some(token) => {
+            let expected = Sha256::digest(token).into();
+            router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)))
+        }
+    };
     let failed = |error: io::Error| {
         Error::new(ErrorKind::Backend, "--http", format!("{address}: {error}")).with_source(error)
     };
@@ -108,6 +110,14 @@ fn factory(tools: Tools, stop: CancellationToken) -> impl Fn() -> io::Result<Ser
     }
 }
 
+/// Lets a request in: its connection keeps its place.
+async fn prove(request: Request, next: Next) -> Response {
+    if let Some(proof) = request.extensions().get::<connections::Proof>() {
+        proof.give();
+    }
+    next.run(request).await
+}
+
 /// Lets only those in who have the token. Digests are compared, so that the time it takes says
 /// nothing about the token.
 async fn admit(expected: [u8; 32], request: Request, next: Next) -> Response {
@@ -117,7 +127,7 @@ async fn admit(expected: [u8; 32], request: Request, next: Next) -> Response {
     let token = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME));
     let digest = token.map(|(_, token)| <[u8; 32]>::from(Sha256::digest(token)));
     match digest {
-        Some(given) if given == expected => next.run(request).await,
+        Some(given) if given == expected => prove(request, next).await,
         _ => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
             (StatusCode::UNAUTHORIZED, challenge, "give the token as a bearer token")

@@ -147,7 +147,15 @@ fn internal(error: serde_json::Error) -> ErrorData {
 
 fn resource(file: &KeptFile) -> Resource {
     let uri = format!("{FILES}{}", utf8_percent_encode(&file.path, PATH));
-    Resource::new(uri, &file.path).with_mime_type(&file.media_type).with_size(file.size)
+    Resource::new(uri, shown(&file.path)).with_mime_type(&file.media_type).with_size(file.size)
+}
+
+/// A path as clients may show it: as it is, or, where it has characters that do something to text,
+/// quoted. The address has it as it is.
+fn shown(path: &str) -> Cow<'_, str> {
+    let quoted = format!("{path:?}");
+    let plain = quoted.len() == path.len() + 2;
+    if plain { Cow::Borrowed(path) } else { Cow::Owned(quoted) }
 }
 
 /// The arguments of one of the small tools, or what is wrong with them.
