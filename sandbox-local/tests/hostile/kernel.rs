@@ -78,6 +78,31 @@ call("B22 ioctl, high bits", 16, 0, (1 << 40) | 0x5412, 0)
 child("B22 clone, high bits", 56, (1 << 40) | 0x10000011, 0, 0, 0, 0)
 call("seccomp", 317, 1, 0, 0)
 call("prctl PR_SET_SECCOMP", 157, 22, 2, 0, 0, 0)
+child("E22 clone for the parent", 56, 0x8011, 0, 0, 0, 0)
+call("E22 clone with another signal", 56, 0x1c, 0, 0, 0, 0)
+call("E23 fcntl F_NOTIFY", 72, -1, 1026, 0)
+call("E23 fcntl F_OFD_SETLK", 72, -1, 37, 0)
+call("E23 fcntl F_SETLEASE", 72, -1, 1024, 0)
+call("E23 fcntl F_SETFL O_DIRECT", 72, -1, 4, 0x4000)
+call("E23 ioctl SIOCGSTAMP", 16, -1, 0x8906, 0)
+call("E23 prctl PR_SCHED_CORE", 157, 62, 99, 0, 0, 0)
+call("E23 prctl PR_SET_VMA", 157, 0x53564d41, 99, 0, 0, 0)
+call("E23 setsockopt SO_TIMESTAMP", 54, -1, 1, 29, 0, 0)
+call("E24 sched_setscheduler of PID 1", 144, 0x3fffffff, 0, 0)
+call("E24 sched_setscheduler idle", 144, 0, 5, 0)
+call("E24 setpriority of the group", 141, 1, 0, 0)
+call("E24 ioprio_set", 251, 99, 0, 0)
+call("missing: sched_setattr", 314, 0, 0, 0)
+call("missing: landlock_create_ruleset", 444, 0, 0, 0)
+call("missing: openat2", 437, -100, 0, 0, 0)
+call("unsupported: send MSG_OOB", 44, -1, 0, 0, 1, 0, 0)
+call("unsupported: recv MSG_OOB", 45, -1, 0, 0, 1, 0, 0)
+call("unsupported: preadv2 RWF_NOWAIT", 327, -1, 0, 0, 0, 0, 8)
+call("invalid: splice SPLICE_F_MORE", 275, -1, 0, -1, 0, 0, 4)
+call("invalid: vmsplice SPLICE_F_GIFT", 278, -1, 0, 0, 8)
+call("invalid: openat O_DIRECT", 257, -100, 0, 0x4000, 0)
+call("invalid: pipe2 O_DIRECT", 293, 0, 0x4000)
+call("invalid: madvise MADV_MERGEABLE", 28, 0, 0, 12)
 call("unknown", 999)
 call("getpid", 39)
 call("x32 getpid", 0x40000000 + 39)
@@ -86,7 +111,7 @@ call("x32 getpid", 0x40000000 + 39)
 /// By name, what was answered.
 fn answers(printed: &str) -> Vec<(&str, &str)> {
     let lines: Vec<_> = printed.lines().filter_map(|line| line.rsplit_once(' ')).collect();
-    assert_eq!(lines.len(), 57, "every attack ran: {printed}");
+    assert_eq!(lines.len(), 82, "every attack ran: {printed}");
     lines
 }
 
@@ -96,12 +121,17 @@ async fn dangerous_calls_are_refused_by_the_filter_and_not_by_chance() {
     const EPERM: &str = "1";
     const ENOSYS: &str = "38";
     const EAFNOSUPPORT: &str = "97";
+    const EINVAL: &str = "22";
+    const EOPNOTSUPP: &str = "95";
     let printed = python(CALLS).await;
     for (name, errno) in answers(&printed) {
         let expected = match name {
             "B1 clone3" | "unknown" => ENOSYS,
             "B22 socket, high bits" => EAFNOSUPPORT,
             "getpid" => "0",
+            _ if name.starts_with("missing: ") => ENOSYS,
+            _ if name.starts_with("unsupported: ") => EOPNOTSUPP,
+            _ if name.starts_with("invalid: ") => EINVAL,
             _ => EPERM,
         };
         assert_eq!(errno, expected, "{name}");

@@ -1,5 +1,6 @@
 //! What one job, or the application, could tell another, and what could be forged.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
@@ -7,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use sandbox_core::{
-    Event, Executor as _, ExecutorExt as _, Job, Network, Runtime, Termination, printable,
+    Event, Executor as _, ExecutorExt as _, Job, Network, Outcome, Runtime, Termination, printable,
 };
 use sandbox_local::LocalExecutor;
 
@@ -238,4 +239,64 @@ async fn an_interpreter_that_is_a_link_out_brings_no_more_than_its_own_folder() 
     let code = format!("import os; print(os.path.exists({:?}))", dir.path().join("secret"));
     let outcome = executor.run(Job::python(code).build().expect("job")).await.expect("outcome");
     assert_eq!(outcome.stdout.text(), "False\n", "{}", outcome.stderr.text());
+}
+
+/// Inodes that a job reaches and that are not files of the host.
+const INODES: &str = "
+import os
+places = ['/dev/' + name for name in ('null', 'zero', 'full', 'random', 'urandom', 'shm')]
+places += ['/proc/self/ns/' + name for name in os.listdir('/proc/self/ns')]
+places += ['/proc', '/proc/locks', '/proc/sys/fs', '/tmp', '/work', '/', '/etc/passwd', '/etc/hosts']
+for place in places:
+    found = os.stat(place)
+    print(found.st_dev, found.st_ino, place)
+";
+
+/// Whoever shares an inode can talk by locks on it.
+#[tokio::test]
+async fn jobs_share_no_inode_but_files_of_the_host() {
+    let executor = executor().await;
+    let slow = format!("{INODES}\nimport time; time.sleep(1)");
+    let job = |code: &str| Job::python(code.to_owned()).build().expect("job");
+    let (one, other) = tokio::join!(executor.run(job(&slow)), executor.run(job(&slow)));
+    let inodes = |outcome: Outcome| -> BTreeSet<String> {
+        assert!(outcome.is_success(), "{}", outcome.stderr.text());
+        outcome.stdout.text().lines().map(str::to_owned).collect()
+    };
+    let (one, other) = (inodes(one.expect("outcome")), inodes(other.expect("outcome")));
+    assert!(one.len() > 20, "{one:?}");
+    let shared: Vec<_> = one.intersection(&other).collect();
+    assert!(shared.is_empty(), "{shared:?}");
+}
+
+#[tokio::test]
+async fn proc_tells_nothing_of_locks_and_counters_of_the_host() {
+    let code = "
+import os
+for name in ('locks', 'interrupts', 'diskstats', 'vmstat', 'cgroups', 'key-users', 'sys/fs/file-nr'):
+    try: size = len(open('/proc/' + name).read())
+    except FileNotFoundError: size = 0
+    print(name, size)
+print(len(os.listdir('/proc/sys/fs')), len(open('/proc/meminfo').read()) > 0)
+";
+    let inside = python(code).await;
+    let (files, rest) = inside.trim_end().rsplit_once('\n').expect("lines");
+    assert!(files.lines().all(|line| line.ends_with(" 0")), "{inside}");
+    assert_eq!(rest, "0 True");
+    let control = outside(code);
+    assert!(control.lines().filter(|line| !line.ends_with(" 0")).count() >= 6, "{control}");
+}
+
+#[tokio::test]
+async fn ids_of_jobs_do_not_count_them() {
+    let code = "print([l for l in open('/proc/self/mountinfo') if ' /work ' in l][0])";
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let line = python(code).await;
+        let (_, rest) = line.split_once(",uid=").expect("uid of the workspace");
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        ids.push(digits.parse::<i64>().expect("number"));
+    }
+    let steps: Vec<_> = ids.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(steps[0] != steps[1] && steps.iter().all(|step| step.abs() > 1), "{ids:?}");
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{alive, eventually, executor, run, stubborn};
-use sandbox_core::{Event, Executor as _, Job, Termination};
+use sandbox_core::{Event, Executor as _, ExecutorExt as _, Job, Layer, Termination};
+use sandbox_local::LocalExecutor;
 
 #[tokio::test]
 async fn the_tree_is_dead_when_the_job_has_ended() {
@@ -115,4 +116,50 @@ async fn a_stopped_tree_is_killed_all_the_same() {
     assert!(matches!(outcome.termination, Termination::WallTime(_)), "{:?}", outcome.termination);
     assert_eq!(outcome.stdout.text(), "stopping\n");
     assert_eq!(alive("910025"), [0; 0]);
+}
+
+/// Zombies of the supervisor, which the first process of their namespace waits for.
+const FOR_THE_PARENT: &str = "
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+made = 0
+for _ in range(20):
+    pid = libc.syscall(56, 0x8000 | 17, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(7)
+    made += pid > 0
+print(made, flush=True)
+";
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn children_made_for_the_supervisor_are_reaped() {
+    // The filter refuses them; without it they are made, and hold nothing up.
+    let outcome = run(Job::python(FOR_THE_PARENT)).await;
+    assert_eq!(outcome.stdout.text(), "0\n");
+    let open = LocalExecutor::builder().without(Layer::Seccomp).build().await.expect("executor");
+    let since = Instant::now();
+    let job = Job::python(FOR_THE_PARENT).allow_degraded(Layer::Seccomp).build().expect("job");
+    let outcome = open.run(job).await.expect("outcome");
+    assert_eq!(outcome.termination, Termination::Exited(0));
+    assert_eq!(outcome.stdout.text(), "20\n");
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_low_priority_does_not_delay_the_end() {
+    let code = "
+import os
+os.setpriority(os.PRIO_PROCESS, 0, 19)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0)), flush=True)
+for _ in range(30):
+    if os.fork() == 0:
+        while True: pass
+while True: pass
+";
+    let outcome = run(Job::python(code).timeout(Duration::from_secs(1))).await;
+    assert_eq!(outcome.stdout.text(), "19 1\n");
+    assert!(matches!(outcome.termination, Termination::WallTime(_)), "{:?}", outcome.termination);
+    assert!(outcome.timing.collect < Duration::from_secs(5), "{:?}", outcome.timing);
 }

@@ -6,6 +6,7 @@
 // A: resource exhaustion and lifetime.
 mod exhaustion;
 mod lifetime;
+mod uncounted;
 // B: escape surfaces.
 mod isolation;
 mod kernel;
