@@ -18,7 +18,7 @@ use futures_util::stream::{self, BoxStream};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use sandbox_core::{Artifact, ArtifactContent, JobSpec, RelPath, Skipped};
 use sha2::{Digest as _, Sha256};
 
@@ -387,11 +387,18 @@ fn read_small(file: &File, size: u64) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Opens the entry `name` of `dir`, which is one name and no path. Not by openat2(2), which some
-/// hosts refuse: a name without a slash, not followed, leads nowhere else either.
+/// Opens the entry `name` of `dir`, which is one name and no path, and is on the file system of `dir`:
+/// an interpreter that is installed beneath a folder of the workspace's name is mounted there.
+///
+/// Not by openat2(2), which some hosts refuse: a name without a slash that is not followed leads
+/// nowhere else either.
 fn open_entry(dir: &OwnedFd, name: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
     let flags = flags | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(dir, name, flags, Mode::empty())
+    let entry = openat(dir, name, flags, Mode::empty())?;
+    match fstat(&entry)?.st_dev == fstat(dir)?.st_dev {
+        true => Ok(entry),
+        false => Err(Errno::EXDEV),
+    }
 }
 
 fn open_file(dir: &OwnedFd, name: &[u8]) -> nix::Result<File> {

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Gid, Uid, fchownat};
-use sandbox_core::{Content, Error, ErrorKind, RelPath};
+use nix::unistd::{Gid, Uid, fchownat, setfsgid, setfsuid};
+use sandbox_core::{Content, Error, ErrorKind, Limits, RelPath, Size};
 
 /// An input whose source is open.
 #[derive(Debug)]
@@ -37,6 +37,29 @@ pub(crate) fn open(files: &BTreeMap<RelPath, Content>) -> Result<Vec<(RelPath, S
             }),
     };
     files.iter().map(|(path, content)| Ok((path.clone(), source(path, content)?))).collect()
+}
+
+/// Bytes of all inputs, as far as they are known before they are read.
+pub(crate) fn total(sources: &[(RelPath, Source)]) -> u64 {
+    let size = |source: &Source| match source {
+        Source::Bytes(bytes) => bytes.len() as u64,
+        Source::File(file, _) => file.metadata().map_or(0, |metadata| metadata.len()),
+    };
+    sources.iter().map(|(_, source)| size(source)).sum()
+}
+
+/// Refuses inputs that leave the job no memory: a workspace is memory, and they are in it.
+pub(crate) fn check_room(inputs: u64, limits: &Limits) -> Result<(), Error> {
+    const LEAST: u64 = 4 << 20;
+    if inputs.saturating_add(LEAST) <= limits.memory.as_u64() {
+        return Ok(());
+    }
+    let message = format!(
+        "inputs of {} do not fit into memory of {}, of which files are a part; raise limits.memory",
+        Size::b(inputs),
+        limits.memory
+    );
+    Err(Error::new(ErrorKind::InvalidJob, "files", message))
 }
 
 /// Whose fault an error is: too many open files say nothing about this one.
@@ -82,13 +105,33 @@ impl Stamp {
     }
 }
 
+/// The identity by which this thread makes files; taken back when dropped.
+struct FileIdentity(Uid, Gid);
+
+impl FileIdentity {
+    fn take((uid, gid): (u32, u32)) -> Self {
+        let gid = setfsgid(Gid::from_raw(gid));
+        Self(setfsuid(Uid::from_raw(uid)), gid)
+    }
+}
+
+impl Drop for FileIdentity {
+    fn drop(&mut self) {
+        setfsuid(self.0);
+        setfsgid(self.1);
+    }
+}
+
 /// Writes the inputs beneath `workspace`, owned by `owner` where the application may give files
-/// away.
+/// away. `as_owner`: the workspace is of a user namespace that knows nobody else, not even root.
 pub(crate) fn place(
     workspace: &OwnedFd,
     inputs: Vec<(RelPath, Source)>,
     owner: Option<(u32, u32)>,
+    as_owner: bool,
 ) -> Result<Stamps, Error> {
+    let _identity = owner.filter(|_| as_owner).map(FileIdentity::take);
+    let owner = owner.filter(|_| !as_owner);
     let mut stamps = Stamps::new();
     let mut folders = BTreeSet::new();
     for (path, source) in inputs {

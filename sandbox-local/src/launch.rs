@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::resource::Resource;
 use nix::unistd::{Gid, Uid};
-use sandbox_core::{Error, ErrorKind, Layer, Limits, Network, Result};
+use sandbox_core::{Error, ErrorKind, Layer, Limits, Network, Result, Size};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
@@ -121,7 +121,7 @@ pub(crate) async fn trial(
         landlock::restrict_on_host(&mut plan, &root, Path::new("/proc"));
     }
     let name = cgroup::name(&host.ids, number);
-    limit(&mut plan, host, &parents, &name, &limits, |layer| left_out.contains(&layer));
+    limit(&mut plan, host, &parents, &name, &limits, 0, |layer| left_out.contains(&layer));
     let (control, mut process, _streams) = launch(helper, &plan, &parents, None, false).await?;
     let lost = || Error::new(ErrorKind::Lost, "probe host", "the helper died while probing");
     let result = loop {
@@ -165,13 +165,14 @@ pub(crate) fn base_plan(
     plan
 }
 
-/// Adds the cgroups, named `name`, and the limits of single processes that go with them.
+/// Adds the cgroups, named `name`, for a job with so many bytes of inputs, and the limits of single processes that go with them.
 pub(crate) fn limit(
     plan: &mut Plan,
     host: &Host,
     parents: &[Parent],
     name: &str,
     limits: &Limits,
+    inputs: u64,
     leaves_out: impl Fn(Layer) -> bool,
 ) {
     let watch = !leaves_out(Layer::Memory) && !parents.iter().any(|parent| parent.memory);
@@ -202,7 +203,10 @@ pub(crate) fn limit(
         !leaves_out(layer)
     });
     // The first four descriptors of the message are the plan and the streams.
-    let group = |(index, parent): (usize, &Parent)| parent.plan(name, limits, 4 + index);
+    // The application pays for the inputs that it writes into the workspace: the rest is the job's.
+    let mut own = limits.clone();
+    own.memory = Size::b(limits.memory.as_u64().saturating_sub(inputs));
+    let group = |(index, parent): (usize, &Parent)| parent.plan(name, &own, 4 + index);
     plan.cgroups = parents.iter().enumerate().map(group).collect();
 }
 

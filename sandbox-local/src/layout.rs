@@ -292,6 +292,20 @@ mod tests {
         assert_eq!(paths, ["bin", "binary", "binary/hostname", "binary/hostname"]);
     }
 
+    /// A step beneath what is bound read-only could not be made, and every job would be refused.
+    #[test]
+    fn the_hosts_name_servers_are_taken_only_where_nothing_is_bound() {
+        let rootfs = tempfile::tempdir().expect("tempdir");
+        fs::create_dir(rootfs.path().join("etc")).expect("mkdir");
+        let taken = |layout: &Layout| {
+            let steps = layout.for_job(None, Network::Host, None, (1, 1));
+            steps.iter().filter(|step| step.path == "etc/resolv.conf").count()
+        };
+        assert_eq!(taken(&Layout::of_rootfs(rootfs.path()).expect("layout")), 0);
+        let there = usize::from(Path::new("/etc/resolv.conf").exists());
+        assert!(taken(&Layout::of_host()) >= there);
+    }
+
     #[test]
     fn the_workspace_is_the_last_file_system() {
         let steps = Layout::of_host().for_job(None, Network::Denied, None, (1, 1));

@@ -90,6 +90,11 @@ async fn prepare(
         sources.push((entry, Source::Bytes(code.clone())));
     }
 
+    // The application writes them, and not the job, to which they would be charged.
+    let inputs = if shared.leaves_out(Layer::Memory) { 0 } else { inputs::total(&sources) };
+    if inputs > 0 {
+        inputs::check_room(inputs, limits)?;
+    }
     let mut flags = shared.flags;
     let mut enforcement = shared.report.enforcement.clone();
     if job.network == Network::Host {
@@ -117,21 +122,31 @@ async fn prepare(
     let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
     let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
     let group = cgroup::name(&shared.host.ids, number);
-    limit(&mut plan, &shared.host, &shared.parents, &group, limits, |layer| {
+    limit(&mut plan, &shared.host, &shared.parents, &group, limits, inputs, |layer| {
         shared.leaves_out(layer)
     });
     plan.candidates = command.candidates;
     plan.argv = command.argv;
     plan.env = command.env;
 
+    // A watcher counts the workspace, and with it the inputs, by itself.
+    let inputs = if plan.flags & flag::WATCH_MEMORY == 0 { inputs } else { 0 };
     let launched = launch(&shared.helper, &plan, &shared.parents, owner, stdin.is_some()).await?;
     let (control, process, streams) = launched;
     let setup = Setup { shared: &shared, plan: &plan };
     let (sandbox, stamps) = setup.bring_up(control, process, sources, owner, folder).await?;
     let startup = since.elapsed();
 
-    let running =
-        Running { shared: Arc::clone(&shared), job, sandbox, stamps, enforcement, startup, turn };
+    let running = Running {
+        shared: Arc::clone(&shared),
+        job,
+        sandbox,
+        stamps,
+        inputs,
+        enforcement,
+        startup,
+        turn,
+    };
     Ok((running, streams, stdin))
 }
 
@@ -174,6 +189,8 @@ struct Running {
     job: Job,
     sandbox: Sandbox,
     stamps: Stamps,
+    /// Bytes of inputs, which count as the job's memory.
+    inputs: u64,
     enforcement: Enforcement,
     startup: Duration,
     /// Held until nothing of the job is left, where jobs run one at a time.
@@ -322,7 +339,8 @@ impl Running {
         stderr: Capture,
     ) -> Result<Outcome> {
         let since = Instant::now();
-        let Self { shared, job, sandbox, stamps, enforcement, startup, turn, .. } = self;
+        let Self { shared, job, sandbox, stamps, inputs, enforcement, startup, turn } = self;
+        let report = report.with_inputs(inputs);
         let Sandbox { control, mut process, workspace, init } = sandbox;
         drop(control);
         let mut left = Ok(());

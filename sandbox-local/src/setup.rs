@@ -15,7 +15,7 @@ use crate::inputs::{self, Source, Stamps};
 use crate::launch::STARTUP;
 use crate::layout::describe;
 use crate::plan::Plan;
-use crate::protocol::{GO, Stage};
+use crate::protocol::{GO, Stage, flag};
 use crate::run::blocking;
 
 /// A helper and the socket to it. Dropping it kills the job.
@@ -67,13 +67,14 @@ impl Setup<'_> {
             }
         };
         let sandbox = Sandbox { control, process, workspace, init };
+        let as_owner = self.plan.flags & flag::TAKE_IDS != 0;
         let stamps = if sources.is_empty() {
             Stamps::new()
         } else {
             let folder = sandbox.workspace.try_clone().map_err(|error| {
                 Error::new(ErrorKind::HostExhausted, "place inputs", error.to_string())
             })?;
-            blocking(move || inputs::place(&folder, sources, owner)).await??
+            blocking(move || inputs::place(&folder, sources, owner, as_owner)).await??
         };
         sandbox.control.tell(GO);
         // From here on the program may be executed before the helper says so.

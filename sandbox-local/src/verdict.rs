@@ -56,6 +56,15 @@ impl Report {
         self.0[report::CGROUP_LEFT] != 0
     }
 
+    /// The same job, whose inputs were written, and so paid for, by the application.
+    pub(crate) fn with_inputs(mut self, bytes: u64) -> Self {
+        let peak = &mut self.0[report::MEMORY_PEAK];
+        if *peak > 0 {
+            *peak = peak.saturating_add(bytes);
+        }
+        self
+    }
+
     /// `None` where nobody counted: cgroup v2 has `memory.peak` since Linux 5.19.
     pub(crate) fn memory_peak(&self) -> Option<Size> {
         Some(self.0[report::MEMORY_PEAK]).filter(|bytes| *bytes > 0).map(Size::b)

@@ -12,7 +12,7 @@ use std::path::Path;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 const FOLDER: OFlag =
@@ -63,6 +63,8 @@ pub(crate) fn retain(top: &OwnedFd, kept: &BTreeSet<&str>) -> nix::Result<usize>
     let mut folders = vec![String::new()];
     while let Some(path) = folders.pop() {
         let folder = open_path(top, &path)?;
+        // A job can lock its own folders. What cannot be unlocked shows when its entries are removed.
+        let _ = fchmod(&folder, Mode::S_IRWXU);
         for (name, is_folder) in entries(&folder)? {
             let separator = if path.is_empty() { "" } else { "/" };
             let full = name.to_str().map(|name| format!("{path}{separator}{name}"));
@@ -103,9 +105,18 @@ pub(crate) fn retain(top: &OwnedFd, kept: &BTreeSet<&str>) -> nix::Result<usize>
 fn open_path(top: &OwnedFd, path: &str) -> nix::Result<OwnedFd> {
     let mut folder = openat(top.as_fd(), ".", FOLDER, Mode::empty())?;
     for name in path.split('/').filter(|name| !name.is_empty()) {
-        folder = openat(folder.as_fd(), name, FOLDER, Mode::empty())?;
+        folder = open_within(&folder, name)?;
     }
     Ok(folder)
+}
+
+/// Opens a folder in another, on the same file system: nothing that is mounted there is touched.
+fn open_within<P: ?Sized + nix::NixPath>(folder: &OwnedFd, name: &P) -> nix::Result<OwnedFd> {
+    let inner = openat(folder.as_fd(), name, FOLDER, Mode::empty())?;
+    match fstat(&inner)?.st_dev == fstat(folder)?.st_dev {
+        true => Ok(inner),
+        false => Err(Errno::EXDEV),
+    }
 }
 
 /// Whether an entry of `folder` is that user's.
@@ -126,7 +137,7 @@ pub(crate) fn remove(folder: &Path) -> nix::Result<()> {
 
 fn remove_folder(top: &OwnedFd, name: &CStr, moved: &mut u64) -> nix::Result<()> {
     unlock(top, name)?;
-    let folder = openat(top.as_fd(), name, FOLDER, Mode::empty())?;
+    let folder = open_within(top, name)?;
     let mut last = Ok(());
     for (child, is_folder) in entries(&folder)? {
         let gone = if is_folder {
@@ -189,6 +200,37 @@ mod tests {
     use nix::sys::stat::mkdirat;
 
     use super::*;
+
+    #[test]
+    fn everything_goes_but_what_is_kept() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let top = dir.path();
+        for folder in ["a/b", "a/c/d/e", "ab", "z"] {
+            fs::create_dir_all(top.join(folder)).expect("mkdir");
+        }
+        for file in ["a/b/kept", "a/b/gone", "a/c/d/e/gone", "ab/kept", "a/kept2", "z/gone", "gone"]
+        {
+            fs::write(top.join(file), "1").expect("write");
+        }
+        symlink("/etc", top.join("a/link")).expect("link");
+        fs::set_permissions(top.join("a/b"), Permissions::from_mode(0o500)).expect("chmod");
+        let folder = open(top, FOLDER, Mode::empty()).expect("open");
+        let kept = BTreeSet::from(["a/b/kept", "ab/kept"]);
+        assert_eq!(retain(&folder, &kept), Ok(0));
+        let mut left = Vec::new();
+        let mut folders = vec![top.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("dir").flatten() {
+                let path = entry.path();
+                left.push(path.strip_prefix(top).expect("beneath").display().to_string());
+                if path.is_dir() {
+                    folders.push(path);
+                }
+            }
+        }
+        left.sort();
+        assert_eq!(left, ["a", "a/b", "a/b/kept", "ab", "ab/kept"]);
+    }
 
     #[test]
     fn hostile_trees_are_removed_and_nothing_beside_them() {

@@ -1,6 +1,6 @@
 //! What no limit of processes counts: kernel memory, and the host's disk.
 
-use sandbox_core::{Executor as _, ExecutorExt as _, Job, Size, Termination};
+use sandbox_core::{ErrorKind, Executor as _, ExecutorExt as _, Job, Size, Termination};
 use sandbox_local::LocalExecutor;
 
 use crate::support::{alive, eventually, executor, python, run};
@@ -78,6 +78,29 @@ print("done", flush=True)
         let control = watched.run(job(Size::gib(2))).await.expect("outcome");
         assert_eq!(control.stdout.text(), "done\n", "{:?}", control.termination);
     }
+}
+
+/// The application writes them into the workspace, which is memory.
+#[tokio::test]
+async fn inputs_count_as_the_jobs_memory() {
+    let job = |memory| {
+        let input = vec![7u8; 40 << 20];
+        Job::python("b = b\"x\" * (20 << 20); print(len(b))")
+            .file("input", input)
+            .limit(move |limits| limits.memory = memory)
+    };
+    let outcome = run(job(Size::mib(64))).await;
+    let Termination::Memory(evidence) = &outcome.termination else {
+        panic!("{:?}", outcome.termination);
+    };
+    assert_eq!(evidence.limit, Size::mib(64));
+    assert!(evidence.peak > Some(Size::mib(40)), "{evidence:?}");
+    let control = run(job(Size::mib(128))).await;
+    assert_eq!(control.stdout.text(), "20971520\n", "{:?}", control.termination);
+    let refused = executor().await.run(job(Size::mib(41)).build().expect("job")).await;
+    let error = refused.expect_err("no room for the program");
+    assert_eq!(error.kind(), ErrorKind::InvalidJob);
+    assert!(error.message().contains("raise limits.memory"), "{error}");
 }
 
 /// The group of the running job, in the hierarchy that bounds reads of disks.
