@@ -85,7 +85,7 @@ print("done", flush=True)
 async fn inputs_count_as_the_jobs_memory() {
     let job = |memory| {
         let input = vec![7u8; 40 << 20];
-        Job::python("b = b\"x\" * (20 << 20); print(len(b))")
+        Job::python("b = b\"x\" * (40 << 20); print(len(b))")
             .file("input", input)
             .limit(move |limits| limits.memory = memory)
     };
@@ -96,7 +96,7 @@ async fn inputs_count_as_the_jobs_memory() {
     assert_eq!(evidence.limit, Size::mib(64));
     assert!(evidence.peak > Some(Size::mib(40)), "{evidence:?}");
     let control = run(job(Size::mib(128))).await;
-    assert_eq!(control.stdout.text(), "20971520\n", "{:?}", control.termination);
+    assert_eq!(control.stdout.text(), "41943040\n", "{:?}", control.termination);
     let refused = executor().await.run(job(Size::mib(41)).build().expect("job")).await;
     let error = refused.expect_err("no room for the program");
     assert_eq!(error.kind(), ErrorKind::InvalidJob);
