@@ -18,6 +18,7 @@ mod cgroup;
 mod entry;
 mod init;
 mod job;
+mod lent;
 mod namespaces;
 mod nr;
 mod plan;
@@ -36,7 +37,7 @@ use core::ffi::CStr;
 use protocol::{MESSAGE_WORDS, Stage, kind};
 
 /// The supervisor's end of the pair that connects it to the application.
-const CONTROL: sys::Fd = 0;
+const CONTROL: sys::Fd = protocol::descriptor::CONTROL;
 
 /// A step of the set-up that failed: which, which of several, and the kernel's reason.
 #[derive(Clone, Copy)]
@@ -63,12 +64,12 @@ impl<T> At<T> for sys::Result<T> {
 }
 
 /// Sends a message to the application. It may be gone; the supervisor notices that by polling.
-fn tell(words: &[u64], fds: &[sys::Fd]) {
+fn tell(words: &[u64], fds: &[sys::Fd]) -> sys::Result<usize> {
     let mut frame = [0u8; MESSAGE_WORDS * 8];
     for (slot, word) in frame.chunks_exact_mut(8).zip(words) {
         slot.copy_from_slice(&word.to_ne_bytes());
     }
-    let _ = sys::send(CONTROL, &frame, fds);
+    sys::send(CONTROL, &frame, fds)
 }
 
 fn main(argument: Option<&CStr>) -> ! {
@@ -78,7 +79,7 @@ fn main(argument: Option<&CStr>) -> ! {
     match supervise::run() {
         Ok(()) => sys::exit(0),
         Err(failure) => {
-            tell(&[kind::FAILED, failure.stage as u64, failure.index, failure.errno as u64], &[]);
+            let _ = tell(&[kind::FAILED, failure.stage as u64, failure.index, failure.errno as u64], &[]);
             sys::exit(1);
         }
     }

@@ -13,14 +13,14 @@ const CLONE_NEWNS: u64 = 0x0002_0000;
 const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 const CLONE_NEWUTS: u64 = 0x0400_0000;
 const CLONE_NEWIPC: u64 = 0x0800_0000;
-const CLONE_NEWUSER: u64 = 0x1000_0000;
+pub const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_NEWPID: u64 = 0x2000_0000;
 const CLONE_NEWNET: u64 = 0x4000_0000;
 
 const PR_SET_DUMPABLE: usize = 4;
 
 /// The job's uid and gid as the job sees them.
-const INSIDE_ID: u64 = 1000;
+const INSIDE: (u64, u64) = (1000, 1000);
 
 /// Settings of a network namespace. A connection that nobody has accepted is in no cgroup: few of them
 /// may wait, and each holds little.
@@ -64,7 +64,7 @@ pub fn enter_outer(plan: &Plan) -> core::result::Result<(), Failure> {
         }
         sys::unshare(CLONE_NEWUSER).at(Stage::UnshareUser)?;
         // Not id 0: the owner of a network namespace's id 0 may write its sysctls.
-        map_ids(plan.helper_uid, plan.helper_gid).at(Stage::UserMap)?;
+        map_ids(INSIDE, (plan.helper_uid, plan.helper_gid)).at(Stage::UserMap)?;
     }
     sys::unshare(CLONE_NEWNS).at(Stage::UnshareMount)?;
     sys::unshare(CLONE_NEWPID).at(Stage::UnsharePid)?;
@@ -102,17 +102,19 @@ pub fn enter_own(plan: &Plan) -> core::result::Result<(), Failure> {
 /// to a process whose root is not its mount namespace's, as is so for a moment in `pivot_root`.
 pub fn enter_inner(plan: &Plan) -> core::result::Result<(), Failure> {
     sys::unshare(CLONE_NEWUSER).at(Stage::InnerUser)?;
-    map_ids(plan.job_uid, plan.job_gid).at(Stage::InnerUser)?;
+    map_ids(INSIDE, (plan.job_uid, plan.job_gid)).at(Stage::InnerUser)?;
     settle(&WATCHES);
     write_file(c"/proc/sys/user/max_user_namespaces", b"0").at(Stage::NoNestedUser)
 }
 
-/// Maps the one id that an unprivileged process may map: its own.
-fn map_ids(uid: u64, gid: u64) -> Result<()> {
-    let line = |id| Text::<64>::new().number(INSIDE_ID).push(b" ").number(id).push(b" 1");
+/// Maps the one user and group that an unprivileged process may map: its own, `outside`.
+pub fn map_ids(inside: (u64, u64), outside: (u64, u64)) -> Result<()> {
+    let line = |inside, outside| {
+        Text::<64>::new().number(inside).push(b" ").number(outside).push(b" 1")
+    };
     write_file(c"/proc/self/setgroups", b"deny")?;
-    write_file(c"/proc/self/uid_map", line(uid).bytes())?;
-    write_file(c"/proc/self/gid_map", line(gid).bytes())
+    write_file(c"/proc/self/uid_map", line(inside.0, outside.0).bytes())?;
+    write_file(c"/proc/self/gid_map", line(inside.1, outside.1).bytes())
 }
 
 /// Writes a setting.

@@ -26,7 +26,8 @@ mod arch {
     pub const PREAD64: usize = 17;
     pub const SOCKET: usize = 41;
     pub const SENDMSG: usize = 46;
-    pub const RECVMSG: usize = 47;
+    pub const FCHOWN: usize = 93;
+    pub const LSEEK: usize = 8;
     pub const GETPID: usize = 39;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
@@ -91,7 +92,8 @@ mod arch {
     pub const PREAD64: usize = 67;
     pub const SOCKET: usize = 198;
     pub const SENDMSG: usize = 211;
-    pub const RECVMSG: usize = 212;
+    pub const FCHOWN: usize = 55;
+    pub const LSEEK: usize = 62;
     pub const GETPID: usize = 172;
     pub const GETPPID: usize = 173;
     pub const CLONE: usize = 220;

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use crate::protocol::{PLAN_MAGIC, RootOp};
-use crate::sys::{EINVAL, Result};
+use crate::sys::{EINVAL, Fd, Result};
 
 /// A position in the plan.
 #[derive(Clone, Copy)]
@@ -85,12 +85,12 @@ fn root_step(c: &mut Cursor) -> Result<RootStep> {
     Ok(RootStep { op, path: c.string()?, data: c.string()? })
 }
 
-/// A cgroup to create beneath the directory that came as descriptor `parent`.
+/// A cgroup to create.
 pub struct Cgroup {
     /// 1 or 2, the version of the hierarchy.
     pub version: u64,
-    /// Which descriptor of the plan's message is the parent directory.
-    pub parent: usize,
+    /// The descriptor of the directory that it is made in.
+    pub parent: Fd,
     /// The hierarchy limits memory (and not only processes).
     pub memory: bool,
     /// The hierarchy counts CPU time.
@@ -113,7 +113,7 @@ fn setting(c: &mut Cursor) -> Result<Setting> {
 fn cgroup(c: &mut Cursor) -> Result<Cgroup> {
     Ok(Cgroup {
         version: c.word()?,
-        parent: c.word()? as usize,
+        parent: c.word()? as Fd,
         memory: c.word()? != 0,
         cpu: c.word()? != 0,
         name: c.string()?,

@@ -4,12 +4,12 @@ use crate::cgroup::Cgroups;
 use crate::init::{self, Init};
 use crate::job::{self, FRAME, Job};
 use crate::plan::Plan;
-use crate::protocol::{GO, MESSAGE_WORDS, Stage, cause, flag, kind, report};
+use crate::protocol::{GO, MESSAGE_WORDS, Stage, cause, descriptor, flag, kind, report};
 use crate::sys::{
-    self, AT_FDCWD, Fd, MAX_FDS, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
+    self, AT_FDCWD, Fd, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, POLLIN, PollFd, Waited,
 };
 use crate::tree::{self, OwnUser, Scope};
-use crate::{At, CONTROL, Failure, namespaces, priority, root, tell, usage};
+use crate::{At, CONTROL, Failure, lent, namespaces, priority, root, tell, usage};
 
 const MILLISECOND: u64 = 1_000_000;
 /// The main process as its namespace numbers it: the helper makes PID 1 before it, and nobody else.
@@ -29,19 +29,21 @@ pub fn run() -> Result<(), Failure> {
     // waited for together with a deadline.
     sys::sigprocmask(SIGPIPE_MASK | SIGCHLD_MASK);
     priority::take_normal();
-    // Before anything else: whatever the application leaked is gone.
-    sys::close_range(3, false).at(Stage::Plan)?;
+    let plan = read_plan().at(Stage::Plan)?;
+    // Whatever the application leaked is gone.
+    let first = descriptor::GROUPS + plan.cgroups.len() as Fd;
+    sys::close_range(first, false).at(Stage::Plan)?;
     let program = sys::openat(AT_FDCWD, c"/proc/self/exe", O_PATH | O_CLOEXEC, 0).at(Stage::Init)?;
-    let (plan, fds) = receive_plan().at(Stage::Plan)?;
     sys::setsid().at(Stage::Setsid)?;
     sys::umask(0);
 
     let mut groups = Cgroups::NONE;
     let (mut init, mut job) = (None, None);
     let result = (|| {
-        groups = Cgroups::create(&plan, &fds)?;
-        let stdio = [fds[1], fds[2], fds[3]];
+        groups = Cgroups::create(&plan)?;
+        let stdio = descriptor::STREAMS;
         if plan.has(flag::NAMESPACES) {
+            let owner = if plan.has(flag::LENT_IDS) { Some(lent::enter(&plan)?) } else { None };
             namespaces::enter_outer(&plan)?;
             let root = root::create()?;
             let init = init.insert(init::start(&plan, program, root)?);
@@ -52,7 +54,7 @@ pub fn run() -> Result<(), Failure> {
             root::enter(root)?;
             job.root.open();
             sys::close(init.ready);
-            tell(&[kind::READY], &[workspace, init.pidfd]);
+            hand_over(workspace, init, owner)?;
             Supervisor::new(&plan, &groups, Some(init), job)?.supervise()
         } else {
             if !plan.has(flag::OWN_USER) {
@@ -70,13 +72,13 @@ pub fn run() -> Result<(), Failure> {
         Ok(mut words) => {
             if groups.keep_caches() {
                 // Takes a while, for which nobody need wait.
-                tell(&words, &[]);
+                let _ = tell(&words, &[]);
                 groups.give_back_caches();
                 groups.remove();
                 return Ok(());
             }
             words[report::CGROUP_LEFT] = u64::from(!groups.remove());
-            tell(&words, &[]);
+            let _ = tell(&words, &[]);
             Ok(())
         }
         Err(failure) => {
@@ -140,16 +142,23 @@ fn scope(plan: &Plan) -> Scope {
     }
 }
 
-fn receive_plan() -> sys::Result<(Plan, [Fd; MAX_FDS])> {
-    let mut frame = [0u8; 8];
-    let mut fds = [-1; MAX_FDS];
-    let (length, count) = sys::receive(CONTROL, &mut frame, &mut fds)?;
-    if length != frame.len() || count < 4 {
-        return Err(sys::EINVAL);
+fn read_plan() -> sys::Result<Plan> {
+    let data = sys::map_file(descriptor::PLAN, sys::length(descriptor::PLAN)?)?;
+    sys::close(descriptor::PLAN);
+    Plan::read(data)
+}
+
+/// Gives the application the workspace, as its own where the job has a lent id.
+fn hand_over(workspace: Fd, init: &Init, owner: Option<Fd>) -> Result<(), Failure> {
+    let workspace = match owner {
+        Some(owner) => lent::workspace(workspace, owner)?,
+        None => workspace,
+    };
+    if tell(&[kind::READY], &[workspace, init.pidfd]) == Err(sys::ETOOMANYREFS) {
+        // Jobs of the application's user have put all in flight that may be.
+        let _ = tell(&[kind::READY_AT, workspace as u64], &[]);
     }
-    let data = sys::map_file(fds[0], u64::from_ne_bytes(frame) as usize)?;
-    sys::close(fds[0]);
-    Ok((Plan::read(data)?, fds))
+    Ok(())
 }
 
 /// What poll watches, by index.
@@ -328,7 +337,7 @@ impl<'a> Supervisor<'a> {
         }
         sys::arm_timer(self.timer, self.plan.wall_ns.max(1)).at(Stage::Exec)?;
         self.schedule(now, 0);
-        tell(&[kind::STARTED, now], &[]);
+        let _ = tell(&[kind::STARTED, now], &[]);
         Ok(())
     }
 

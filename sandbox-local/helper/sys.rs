@@ -25,6 +25,7 @@ pub const EACCES: Errno = 13;
 pub const EBUSY: Errno = 16;
 pub const ENODEV: Errno = 19;
 pub const EINVAL: Errno = 22;
+pub const ETOOMANYREFS: Errno = 109;
 pub const ENOSYS: Errno = 38;
 
 pub const AT_FDCWD: Fd = -100;
@@ -128,6 +129,16 @@ pub fn pread(fd: Fd, buf: &mut [u8]) -> Result<usize> {
 
 pub fn write(fd: Fd, buf: &[u8]) -> Result<usize> {
     call!(nr::WRITE, fd, buf.as_ptr(), buf.len())
+}
+
+/// The length of an open file.
+pub fn length(fd: Fd) -> Result<usize> {
+    const SEEK_END: usize = 2;
+    call!(nr::LSEEK, fd, 0, SEEK_END)
+}
+
+pub fn fchown(fd: Fd, uid: u64, gid: u64) -> Result<usize> {
+    call!(nr::FCHOWN, fd, uid, gid)
 }
 
 pub fn close(fd: Fd) {

@@ -69,8 +69,8 @@ impl Parent {
         })
     }
 
-    /// The cgroup of one job beneath this parent, whose directory travels as `parent_fd`.
-    pub(crate) fn plan(&self, name: &str, limits: &Limits, parent_fd: usize) -> CgroupPlan {
+    /// The cgroup of one job beneath this parent, whose directory the helper inherits as `parent_fd`.
+    pub(crate) fn plan(&self, name: &str, limits: &Limits, parent_fd: u64) -> CgroupPlan {
         let memory = limits.memory.as_u64().to_string();
         let processes = limits.processes.to_string();
         let set = |file: &str, value: &str, optional| (file.to_owned(), value.to_owned(), optional);
@@ -115,7 +115,7 @@ impl Parent {
         }
         CgroupPlan {
             version: self.version,
-            parent_fd: parent_fd as u64,
+            parent_fd,
             memory: self.memory,
             cpu: self.cpu,
             name: name.to_owned(),

@@ -1,13 +1,11 @@
 //! The control socket between the application and one helper.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, socketpair};
 use tokio::io::unix::AsyncFd;
 
 use crate::fd;
@@ -18,8 +16,13 @@ use crate::protocol::{MESSAGE_WORDS, Stage, kind};
 pub(crate) enum Message {
     /// Set-up failed and nothing is left.
     Failed(SetupFailure),
+    /// The ids of the helper's user namespace are to be mapped.
+    Map,
     /// The workspace is mounted.
     Ready { workspace: OwnedFd, init: OwnedFd },
+    /// The same, but the kernel lets this user send no descriptor: the workspace is this one of the
+    /// helper's.
+    ReadyAt { workspace: RawFd },
     /// The program was executed.
     Started,
     /// Everything is dead.
@@ -46,14 +49,6 @@ pub(crate) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
 }
 
-/// Sends the plan's length and all descriptors; the frame waits in the socket for the helper.
-pub(crate) fn send_plan(socket: &OwnedFd, length: u64, fds: &[RawFd]) -> nix::Result<()> {
-    let data = length.to_ne_bytes();
-    let rights = [ControlMessage::ScmRights(fds)];
-    let iov = [IoSlice::new(&data)];
-    sendmsg::<()>(socket.as_raw_fd(), &iov, &rights, MsgFlags::MSG_NOSIGNAL, None).map(|_| ())
-}
-
 impl Control {
     pub(crate) fn new(socket: OwnedFd) -> std::io::Result<Self> {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -61,8 +56,8 @@ impl Control {
         Ok(Self { socket: fd::watch(socket)? })
     }
 
-    /// Sends [`GO`](crate::protocol::GO) or [`KILL`](crate::protocol::KILL). A helper that is
-    /// gone shows on the next receive.
+    /// Sends [`GO`](crate::protocol::GO), [`KILL`](crate::protocol::KILL) or
+    /// [`MAPPED`](crate::protocol::MAPPED). A helper that is gone shows on the next receive.
     pub(crate) fn tell(&self, byte: u8) {
         let _ = nix::unistd::write(self.socket.as_fd(), &[byte]);
     }
@@ -127,6 +122,10 @@ fn receive_now(socket: &OwnedFd) -> nix::Result<Option<Message>> {
             Message::Failed(SetupFailure { stage, index, errno })
         }),
         (kind::READY, Some(workspace), Some(init)) => Some(Message::Ready { workspace, init }),
+        (kind::READY_AT, ..) => {
+            RawFd::try_from(words[1]).ok().map(|workspace| Message::ReadyAt { workspace })
+        }
+        (kind::MAP, ..) => Some(Message::Map),
         (kind::STARTED, ..) => Some(Message::Started),
         (kind::FINISHED, ..) => Some(Message::Finished(words)),
         _ => None,

@@ -19,7 +19,7 @@ use crate::helper::Helper;
 use crate::host::Host;
 use crate::interpreter::{self, Interpreter};
 use crate::layout::{Layout, check_rootfs};
-use crate::probe::{self, DEFAULT_REQUIRED, ProbeReport};
+use crate::probe::{self, ProbeReport};
 use crate::protocol::flag;
 use crate::seccomp::{self, Policy, Sockets};
 use crate::{launch, run};
@@ -380,7 +380,8 @@ impl LocalExecutor {
     async fn admit(&self, job: Job) -> Result<Execution> {
         self.capabilities.check(&job)?;
         let interpreter = self.shared.interpreter(&job)?.cloned();
-        let mut required: Vec<_> = job.required_layers(DEFAULT_REQUIRED).collect();
+        let by_default = self.shared.report.required_by_default();
+        let mut required: Vec<_> = job.required_layers(by_default).collect();
         if job.network == Network::Host {
             // The caller gave this layer up by name.
             if job.required.contains(&Layer::Network) {

@@ -15,6 +15,8 @@ fn layer_of(stage: Stage) -> Layer {
     match stage {
         Stage::UnshareUser
         | Stage::UserMap
+        | Stage::LentIds
+        | Stage::LentWorkspace
         | Stage::InnerUser
         | Stage::NoNestedUser
         | Stage::SetIds => Layer::User,
@@ -105,6 +107,14 @@ fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
             "parts of /proc are masked on this host, as container engines do, and the kernel \
              gives a new /proc only to those who see all of the old one",
             "run the container with unmasked /proc (--security-opt systempaths=unconfined)",
+        ),
+        (Stage::LentIds, _) => answer(
+            "newuidmap or newgidmap refused to map the ids of /etc/subuid and /etc/subgid",
+            "see that both are set-user-id root, and that no_new_privs is not set",
+        ),
+        (Stage::LentWorkspace, _) => answer(
+            "the kernel cannot show files of a lent id as the application's",
+            "use Linux 6.3 or newer",
         ),
         (Stage::CgroupCreate | Stage::CgroupSet | Stage::CgroupJoin, _) => answer(
             "the cgroup is not delegated to this process",

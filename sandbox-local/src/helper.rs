@@ -2,23 +2,30 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, io};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use sandbox_core::{Error, ErrorKind, Layer};
 
 use crate::cgroup::JobGroups;
+use crate::fd;
 use crate::folder::HostFolder;
 use crate::memfd::{self, Kind, errno_of};
+use crate::protocol::descriptor;
+
+/// Above every descriptor that a helper inherits.
+const ABOVE: RawFd = 64;
 
 static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
 
@@ -36,6 +43,10 @@ impl Helper {
             Ok(fd) => fd,
             Err(memfd) => unnamed_file().map_err(|file| refused(memfd, &file))?,
         };
+        // A helper's own descriptors take the low numbers before the program is executed.
+        let program = above(&program).map_err(|errno| {
+            Error::new(ErrorKind::HostExhausted, "load helper", errno.desc()).with_source(errno)
+        })?;
         Ok(Self { program })
     }
 
@@ -46,33 +57,69 @@ impl Helper {
         fchmod(&self.program, Mode::from_bits_truncate(0o111))
     }
 
-    /// Starts a helper whose standard input is its end of the control socket.
+    /// Starts a helper that inherits its end of the control socket, the plan, the job's streams and
+    /// the folders of its cgroups, in this order.
     ///
-    /// Nothing of this call depends on the application's size: without a hook before the exec
-    /// the standard library uses `posix_spawn`, which shares memory until the exec.
-    pub(crate) fn spawn(&self, control: OwnedFd, groups: JobGroups) -> io::Result<Process> {
+    /// Nothing of this call depends on the application's size: `posix_spawn` shares memory until
+    /// the exec.
+    pub(crate) fn spawn(
+        &self,
+        inherited: &[BorrowedFd<'_>],
+        groups: JobGroups,
+    ) -> io::Result<Process> {
         reap_orphans();
-        let child = Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
-            .arg0("sandbox-supervisor")
-            .env_clear()
-            .stdin(Stdio::from(control))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let places = [descriptor::CONTROL, descriptor::PLAN].into_iter();
+        let places = places.chain(descriptor::STREAMS).chain(descriptor::GROUPS..);
+        let mut actions = PosixSpawnFileActions::init()?;
+        let mut moved = Vec::new();
+        for (fd, place) in inherited.iter().zip(places) {
+            let source = if fd.as_raw_fd() < ABOVE {
+                // It may stand where another is to go.
+                moved.push(above(fd)?);
+                moved.last().map_or(-1, |fd| fd.as_raw_fd())
+            } else {
+                fd.as_raw_fd()
+            };
+            actions.add_dup2(source, place)?;
+        }
+        for unused in [1, 2] {
+            actions.add_open(unused, "/dev/null", OFlag::O_RDWR, Mode::empty())?;
+        }
+        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        let (attributes, arguments) = (PosixSpawnAttr::init()?, [c"sandbox-supervisor"]);
+        let child = posix_spawn(program.as_str(), &actions, &attributes, &arguments, &[c""; 0])?;
         let running = Running(Some(Remains { child, groups, folder: None }));
-        Ok(Process { running: Some(running), folder: None })
+        Ok(Process { child, running: Some(running), folder: None })
     }
+}
+
+/// The same open file at a number that no descriptor of a helper has.
+fn above(fd: impl AsFd) -> nix::Result<OwnedFd> {
+    fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(ABOVE)).map(fd::received)
 }
 
 /// A helper process that is reaped for certain.
 #[derive(Debug)]
 pub(crate) struct Process {
+    child: Pid,
     running: Option<Running>,
     /// Removed after the helper has ended, and with it the job.
     folder: Option<HostFolder>,
 }
 
 impl Process {
+    /// The helper, which is not reaped before this is dropped.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.as_raw()
+    }
+
+    /// Opens a directory that the helper has open.
+    pub(crate) fn open(&self, number: RawFd) -> nix::Result<OwnedFd> {
+        let path = format!("/proc/{}/fd/{number}", self.child);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(path.as_str(), flags, Mode::empty())
+    }
+
     /// Keeps the job's folder until nothing of the job can be alive.
     pub(crate) fn keep(&mut self, folder: Option<HostFolder>) {
         self.folder = folder;
@@ -121,14 +168,14 @@ struct Running(Option<Remains>);
 
 #[derive(Debug)]
 struct Remains {
-    child: Child,
+    child: Pid,
     groups: JobGroups,
     folder: Option<HostFolder>,
 }
 
 impl Remains {
-    fn end(mut self) {
-        wait_or_kill(&mut self.child);
+    fn end(self) {
+        wait_or_kill(self.child);
         // Already removed, unless the helper was killed.
         self.groups.remove();
         drop(self.folder);
@@ -177,8 +224,8 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
 /// Waits for those that have ended, and not for the rest.
 fn reap_orphans() {
     let Ok(mut orphans) = ORPHANS.try_lock() else { return };
-    orphans.retain_mut(|orphan| match orphan.child.try_wait() {
-        Ok(None) => true,
+    orphans.retain(|orphan| match waitpid(orphan.child, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) => true,
         _ => {
             orphan.groups.remove_now();
             false
@@ -186,17 +233,19 @@ fn reap_orphans() {
     });
 }
 
-fn wait_or_kill(child: &mut Child) {
+fn wait_or_kill(child: Pid) {
     for round in 0..1000u64 {
-        match child.try_wait() {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => {
+                std::thread::sleep(Duration::from_micros(100 * (1 + round.min(50))));
+            }
             // An application that ignores SIGCHLD reaps it elsewhere: that is an error, and fine.
-            Ok(Some(_)) | Err(_) => return,
-            Ok(None) => std::thread::sleep(Duration::from_micros(100 * (1 + round.min(50)))),
+            Ok(_) | Err(_) => return,
         }
     }
     // Killing the helper kills PID 1 of the job's namespace, and with it everything.
-    let _ = child.kill();
-    let _ = child.wait();
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
 }
 
 /// A file that never has a name, in the first folder whose file system allows execution.

@@ -5,6 +5,8 @@ use std::fs;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::ids::{self, JobIds};
+use crate::lent::Lent;
+use crate::protocol::{KILL, MAPPED, flag};
 
 const NOBODY: u32 = 65_534;
 
@@ -26,6 +28,8 @@ pub(crate) struct Host {
     pub(crate) page_size: u64,
     /// Whether the range of job ids is mapped in the application's user namespace.
     job_ids_mapped: bool,
+    /// Ids that an ordinary application may give to its jobs, or why it has none.
+    pub(crate) lent: Result<Lent, String>,
     pub(crate) ids: JobIds,
 }
 
@@ -57,6 +61,10 @@ impl Host {
         let has = |capability: u32| effective & (1 << capability) != 0;
         let changes_ids = uid == 0 && has(CAP_SETUID) && has(CAP_SETGID);
         let privileged = changes_ids && has(CAP_SYS_ADMIN);
+        let lent = match changes_ids {
+            true => Err("root has ids to give without".to_owned()),
+            false => Lent::to(uid),
+        };
         let acts_on_others = has(CAP_CHOWN) && has(CAP_DAC_OVERRIDE) && has(CAP_KILL);
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         Self {
@@ -69,17 +77,19 @@ impl Host {
             page_size: sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             job_ids_mapped: maps(&map, ids::FIRST) && maps(&map, ids::FIRST + ids::COUNT),
+            lent,
             ids: JobIds::default(),
         }
     }
 
     /// Who job number `number` is. An application that may gives each job another user, so that
     /// per-user accounting in the kernel (pipes, watches, keys) is per job too.
-    pub(crate) fn identity(&self, number: u64, namespaces: bool) -> Identity {
+    pub(crate) fn identity(&self, number: u64, flags: u64) -> Identity {
         let own = (self.uid, self.gid);
         let inside = (INSIDE_ID, INSIDE_ID);
         let given = self.given(number);
-        let (job, helper, gives) = match namespaces {
+        let (job, helper, gives) = match flags & flag::NAMESPACES != 0 {
+            true if flags & flag::LENT_IDS != 0 => (self.lent_id(number), own, false),
             true if self.privileged => (given, own, true),
             true if self.lends_ids => (inside, given, true),
             true => (inside, own, false),
@@ -87,6 +97,27 @@ impl Host {
             false => (own, own, false),
         };
         Identity { job, helper, owner: gives.then_some(given) }
+    }
+
+    /// The lent id of job number `number`, inside the user namespace that has them.
+    fn lent_id(&self, number: u64) -> (u32, u32) {
+        let count = self.lent.as_ref().map_or(1, Lent::count);
+        let id = 1 + (self.ids.user(number) - ids::FIRST) % count;
+        (id, id)
+    }
+
+    /// Maps lent ids for the helper `pid`; returns what to tell it.
+    pub(crate) async fn map_lent(&self, pid: i32) -> u8 {
+        let Ok(lent) = self.lent.clone() else { return KILL };
+        let (uid, gid) = (self.uid, self.gid);
+        match tokio::task::spawn_blocking(move || lent.map(pid, uid, gid)).await {
+            Ok(Ok(())) => MAPPED,
+            Ok(Err(why)) => {
+                tracing::debug!(%why, "cannot map lent ids");
+                KILL
+            }
+            Err(_) => KILL,
+        }
     }
 
     fn given(&self, number: u64) -> (u32, u32) {

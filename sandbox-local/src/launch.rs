@@ -1,7 +1,7 @@
 //! From limits and layers to a plan, and from a plan to a running helper.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::host::{Host, Identity};
 use crate::ids::JobIds;
 use crate::layout::Layout;
 use crate::plan::Plan;
-use crate::protocol::flag;
+use crate::protocol::{descriptor, flag};
 use crate::pump;
 use crate::seccomp::{self, Policy, Sockets};
 use crate::{command, landlock, user};
@@ -75,19 +75,18 @@ pub(crate) async fn launch(
         }
     }
     let (ours, theirs) = channel::pair().map_err(|errno| exhausted("open socket")(errno.into()))?;
-    let (sealed, length) = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
-    let mut fds = vec![
-        sealed.as_raw_fd(),
-        job_stdin.as_raw_fd(),
-        job_stdout.as_raw_fd(),
-        job_stderr.as_raw_fd(),
+    let sealed = plan.seal().map_err(|errno| exhausted("write plan")(errno.into()))?;
+    let mut inherited = vec![
+        theirs.as_fd(),
+        sealed.as_fd(),
+        job_stdin.as_fd(),
+        job_stdout.as_fd(),
+        job_stderr.as_fd(),
     ];
-    fds.extend(parents.iter().map(|parent| parent.dir.as_raw_fd()));
-    channel::send_plan(&ours, length, &fds)
-        .map_err(|errno| exhausted("send plan")(errno.into()))?;
+    inherited.extend(parents.iter().map(|parent| parent.dir.as_fd()));
     let name = plan.cgroups.first().map(|group| group.name.clone()).unwrap_or_default();
     let groups = JobGroups::new(if name.is_empty() { &[] } else { parents }, name);
-    let process = helper.spawn(theirs, groups).map_err(exhausted("spawn helper"))?;
+    let process = helper.spawn(&inherited, groups).map_err(exhausted("spawn helper"))?;
     let control = Control::new(ours).map_err(exhausted("watch helper"))?;
     Ok((control, process, Streams { stdin, stdout, stderr }))
 }
@@ -111,7 +110,7 @@ pub(crate) async fn trial(
     let filter = seccomp::compile(policy);
     let namespaces = flags & flag::NAMESPACES != 0;
     let number = JobIds::next_number();
-    let identity = host.identity(number, namespaces);
+    let identity = host.identity(number, flags);
     let mut plan = base_plan(host, flags | flag::PROBE, identity, &limits, &filter);
     let disk = (!left_out.contains(&Layer::Disk)).then_some(&limits);
     plan.root = layout.for_job(None, Network::Denied, disk, identity.job);
@@ -128,6 +127,7 @@ pub(crate) async fn trial(
         match timeout(STARTUP, control.receive()).await {
             Ok(Ok(Some(Message::Failed(failure)))) => break Ok(Err(failure)),
             Ok(Ok(Some(Message::Finished(_)))) => break Ok(Ok(())),
+            Ok(Ok(Some(Message::Map))) => control.tell(host.map_lent(process.pid()).await),
             Ok(Ok(Some(_))) => {}
             _ => break Err(lost()),
         }
@@ -165,7 +165,8 @@ pub(crate) fn base_plan(
     plan
 }
 
-/// Adds the cgroups, named `name`, for a job with so many bytes of inputs, and the limits of single processes that go with them.
+/// Adds the cgroups, named `name`, for a job with so many bytes of inputs, and the limits of single
+/// processes that go with them.
 pub(crate) fn limit(
     plan: &mut Plan,
     host: &Host,
@@ -202,12 +203,11 @@ pub(crate) fn limit(
         };
         !leaves_out(layer)
     });
-    // The first four descriptors of the message are the plan and the streams.
     // The application pays for the inputs that it writes into the workspace: the rest is the job's.
     let mut own = limits.clone();
     own.memory = Size::b(limits.memory.as_u64().saturating_sub(inputs));
-    let group = |(index, parent): (usize, &Parent)| parent.plan(name, &own, 4 + index);
-    plan.cgroups = parents.iter().enumerate().map(group).collect();
+    let group = |(number, parent): (u64, &Parent)| parent.plan(name, &own, number);
+    plan.cgroups = (descriptor::GROUPS as u64..).zip(parents).map(group).collect();
 }
 
 /// Makes a workspace on the host and confines the plan to it.

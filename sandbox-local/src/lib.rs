@@ -63,6 +63,7 @@ mod ipc;
 mod landlock;
 mod launch;
 mod layout;
+mod lent;
 mod memfd;
 mod own;
 mod plan;

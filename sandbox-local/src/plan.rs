@@ -55,10 +55,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Writes the plan into a sealed memfd, which the helper maps; returns it with its length.
-    pub(crate) fn seal(&self) -> nix::Result<(OwnedFd, u64)> {
-        let bytes = self.encode();
-        Ok((memfd::sealed(Kind::Data, &bytes)?, bytes.len() as u64))
+    /// Writes the plan into a sealed memfd, which the helper maps.
+    pub(crate) fn seal(&self) -> nix::Result<OwnedFd> {
+        memfd::sealed(Kind::Data, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {

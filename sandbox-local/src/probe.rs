@@ -93,6 +93,8 @@ pub struct ProbeReport {
     pub findings: Vec<Finding>,
     /// What makes every job impossible, if anything does.
     pub fatal: Option<Finding>,
+    /// Jobs have a user namespace, but the application's user on the host.
+    shares_user: bool,
     /// How memory is limited.
     pub memory_by: String,
     /// The kernel's release.
@@ -108,7 +110,14 @@ impl ProbeReport {
     ///
     /// [`ErrorKind::Refused`] with the layer, the cause and the remedy.
     pub fn check_default(&self) -> Result<(), Error> {
-        self.check(DEFAULT_REQUIRED)
+        self.check(self.required_by_default())
+    }
+
+    /// Layers that a job requires unless it says otherwise. An ordinary user of a host that lends no
+    /// ids still has a user namespace, whose weakness every outcome names.
+    pub(crate) fn required_by_default(&self) -> impl Iterator<Item = Layer> {
+        let shares_user = self.shares_user;
+        DEFAULT_REQUIRED.into_iter().filter(move |layer| !(shares_user && *layer == Layer::User))
     }
 
     /// Refuses unless every required layer is in force.
@@ -161,6 +170,7 @@ where
     let privileged = match host {
         Host { privileged: true, .. } => flag::PRIVILEGED,
         Host { lends_ids: true, .. } => flag::TAKE_IDS,
+        Host { lent: Ok(_), .. } => flag::PRIVILEGED | flag::LENT_IDS,
         _ => 0,
     };
     let wanted = OPTIONAL.iter().filter(|(layer, _)| !asked.left_out.contains(layer));
@@ -170,6 +180,7 @@ where
         // The cgroup limits them.
         flags &= !flag::CHECK_PROCESSES;
     }
+    let mut lent = host.lent.clone().map(|_| ());
     let mut findings = Vec::new();
     let (mut fatal, mut no_namespaces) = (None, None);
     loop {
@@ -190,6 +201,11 @@ where
                 // Processes are limited, and CPU time is summed, without a cgroup too.
                 continue;
             }
+        } else if flags & flag::LENT_IDS != 0 {
+            // It works without, or what fails then says why.
+            flags &= !(flag::LENT_IDS | flag::PRIVILEGED);
+            lent = Err(finding.reason());
+            continue;
         } else if failure.stage == Stage::UnshareCgroup && flags & flag::CGROUP_NS != 0 {
             // Hides nothing that is mounted; not a layer.
             flags &= !flag::CGROUP_NS;
@@ -247,6 +263,12 @@ where
             findings.push(keeps_bounding_set());
         }
     }
+    let shares_user = flags & flag::NAMESPACES != 0
+        && flags & (flag::PRIVILEGED | flag::TAKE_IDS) == 0
+        && !findings.iter().any(|finding| finding.layer == Layer::User);
+    if shares_user {
+        findings.push(shared_user(lent.err()));
+    }
     let memory = parents.iter().find(|parent| parent.memory);
     if memory.is_none() && !findings.iter().any(|f| f.layer == Layer::Memory) {
         findings.push(no_memory_cgroup());
@@ -272,6 +294,7 @@ where
         enforcement,
         findings,
         fatal,
+        shares_user,
         memory_by,
         kernel: kernel(),
         took: since.elapsed(),
@@ -422,6 +445,21 @@ fn beside_unit(unit: &Path, parent: &Path) -> Finding {
         remedy: "start the application with systemd's Delegate=yes and DelegateSubgroup=, or in a \
                  scope: systemd-run --scope -p Delegate=yes COMMAND, and hand memory and pids on \
                  to its children"
+            .into(),
+    }
+}
+
+fn shared_user(why: Option<String>) -> Finding {
+    Finding {
+        layer: Layer::User,
+        step: "give the job a user of its own".into(),
+        cause: format!(
+            "{}; the job has the application's user on the host, and with it shares what the kernel \
+             counts per user: descriptors in flight, watches of epoll, pages of pipes",
+            why.unwrap_or_else(|| "the host lends no ids".into())
+        ),
+        remedy: "lend ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and \
+                 install newuidmap (Debian: uidmap), on Linux 6.3 or newer; or run as root"
             .into(),
     }
 }

@@ -1,8 +1,8 @@
 //! What the library and the helper say to each other.
 //!
 //! This file is compiled twice: into the library and, without the standard library, into the
-//! helper. A plan travels once, in a sealed memfd; everything else is a fixed-size message on a
-//! `SOCK_SEQPACKET` pair, so a frame can neither be split nor joined. Both ends always come from
+//! helper. The helper inherits a plan, in a sealed memfd; everything else is a fixed-size message on
+//! a `SOCK_SEQPACKET` pair, so a frame can neither be split nor joined. Both ends always come from
 //! one build, therefore nothing here is versioned.
 
 #![allow(dead_code, unreachable_pub, reason = "each of the two programs uses its half")]
@@ -32,14 +32,16 @@ macro_rules! stages {
 }
 
 stages! {
-    /// The plan could not be received or is malformed.
-    Plan = "receive plan",
+    /// The plan could not be read or is malformed.
+    Plan = "read plan",
     Setsid = "setsid",
     CgroupCreate = "create cgroup",
     CgroupSet = "set cgroup limit",
     CgroupJoin = "join cgroup",
     UnshareUser = "unshare user namespace",
     UserMap = "write user id map",
+    LentIds = "map lent ids",
+    LentWorkspace = "map the workspace's owner",
     UnshareMount = "unshare mount namespace",
     UnsharePid = "unshare pid namespace",
     UnshareTime = "unshare time namespace",
@@ -75,6 +77,19 @@ stages! {
     Exec = "exec",
     ProcessLimit = "try the process limit",
     Hidden = "try to look into pid 1",
+}
+
+/// The descriptors that a helper inherits. Inherited and not sent, because the kernel bounds how many
+/// descriptors of a user are in flight, and jobs may have the application's user.
+pub mod descriptor {
+    /// The helper's end of the socket.
+    pub const CONTROL: i32 = 0;
+    /// The plan.
+    pub const PLAN: i32 = 3;
+    /// The job's standard streams.
+    pub const STREAMS: [i32; 3] = [4, 5, 6];
+    /// The first of the folders in which the job's cgroups are made.
+    pub const GROUPS: i32 = 7;
 }
 
 /// First word of every plan.
@@ -166,12 +181,17 @@ pub mod flag {
     pub const CHECK_PROCESSES: u64 = 1 << 19;
     /// When probing: the first process of the namespace cannot be looked into.
     pub const CHECK_HIDDEN: u64 = 1 << 20;
+    /// Not privileged on the host, but in a user namespace with ids that the host lends to the
+    /// caller's user: the job gets one of them.
+    pub const LENT_IDS: u64 = 1 << 21;
 }
 
 /// Caller to helper: inputs are in place, execute the job.
 pub const GO: u8 = b'G';
 /// Caller to helper: end the job now. Closing the socket means the same.
 pub const KILL: u8 = b'K';
+/// Caller to helper: the ids of its user namespace are mapped.
+pub const MAPPED: u8 = b'M';
 
 /// Number of 64-bit words in a message to the caller.
 pub const MESSAGE_WORDS: usize = 16;
@@ -182,6 +202,11 @@ pub mod kind {
     pub const FAILED: u64 = 1;
     /// The workspace is mounted; carries its directory and, second, PID 1's pidfd.
     pub const READY: u64 = 2;
+    /// The same, where the kernel lets no descriptor of this user be sent: the number that the
+    /// directory has in the helper.
+    pub const READY_AT: u64 = 5;
+    /// The helper is in a user namespace of its own and waits for [`super::MAPPED`].
+    pub const MAP: u64 = 6;
     /// The job's program was executed: nanoseconds since boot.
     pub const STARTED: u64 = 3;
     /// Everything is dead; words as in [`super::report`].

@@ -104,7 +104,7 @@ async fn prepare(
     // Until then the program has certainly not run, whatever goes wrong.
     flags |= flag::AWAIT_GO;
     let namespaces = flags & flag::NAMESPACES != 0;
-    let identity = shared.host.identity(number, namespaces);
+    let identity = shared.host.identity(number, flags);
     let owner = identity.owner;
     let filter = shared.seccomp(job.network);
     let mut plan = base_plan(&shared.host, flags, identity, limits, filter);

@@ -52,11 +52,7 @@ impl Setup<'_> {
             Some(Err(error)) => {
                 Err(Error::new(ErrorKind::HostExhausted, "open workspace", error.to_string()))
             }
-            None => match self.next(&control).await {
-                Ok(Message::Ready { workspace, init }) => Ok((workspace, Some(init))),
-                Ok(other) => Err(self.unexpected(&other)),
-                Err(error) => Err(error),
-            },
+            None => self.workspace(&control, &process).await,
         };
         let (workspace, init) = match ready {
             Ok(ready) => ready,
@@ -81,6 +77,32 @@ impl Setup<'_> {
         match self.next(&sandbox.control).await.map_err(Self::uncertain)? {
             Message::Started => Ok((sandbox, stamps)),
             other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Follows the set-up to the workspace, and to PID 1 where that can be handed over.
+    async fn workspace(
+        &self,
+        control: &Control,
+        process: &Process,
+    ) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        loop {
+            match self.next(control).await? {
+                Message::Map => control.tell(self.shared.host.map_lent(process.pid()).await),
+                Message::Ready { workspace, init } => return Ok((workspace, Some(init))),
+                Message::ReadyAt { workspace } => {
+                    return process.open(workspace).map(|workspace| (workspace, None)).map_err(
+                        |errno| {
+                            let message = "jobs of this user have put as many descriptors in flight \
+                                           as the kernel allows a user; run as root, or lend ids to \
+                                           the user (/etc/subuid)";
+                            Error::new(ErrorKind::HostExhausted, "start job", message)
+                                .with_source(errno)
+                        },
+                    );
+                }
+                other => return Err(self.unexpected(&other)),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Frames with descriptors on a socket.
 
-use super::{EINTR, Fd, Result, syscall};
+use super::{Fd, Result, syscall};
 use crate::nr;
 
 #[repr(C)]
@@ -15,7 +15,7 @@ struct MsgHdr {
 }
 
 /// Most descriptors that one message carries.
-pub const MAX_FDS: usize = 16;
+const MAX_FDS: usize = 2;
 const CMSG_HEADER: usize = 16;
 
 #[repr(C, align(8))]
@@ -42,37 +42,4 @@ pub fn send(socket: Fd, data: &[u8], fds: &[Fd]) -> Result<usize> {
         flags: 0,
     };
     call!(nr::SENDMSG, socket, &message as *const MsgHdr, 0x4000)
-}
-
-/// Receives one frame and its descriptors; returns the frame's length and their number.
-pub fn receive(socket: Fd, data: &mut [u8], fds: &mut [Fd; MAX_FDS]) -> Result<(usize, usize)> {
-    let mut iov = [data.as_mut_ptr() as usize, data.len()];
-    let mut control = Control([0; CMSG_HEADER + MAX_FDS * 4]);
-    let mut message = MsgHdr {
-        name: 0,
-        name_len: 0,
-        iov: &raw mut iov,
-        iov_len: 1,
-        control: control.0.as_mut_ptr(),
-        control_len: control.0.len(),
-        flags: 0,
-    };
-    let length = loop {
-        match call!(nr::RECVMSG, socket, &mut message as *mut MsgHdr, 0x4000_0000) {
-            Err(EINTR) => {}
-            other => break other?,
-        }
-    };
-    let used = message.control_len;
-    let mut count = 0;
-    if used > CMSG_HEADER {
-        let mut size = [0u8; 8];
-        size.copy_from_slice(&control.0[..8]);
-        let end = (u64::from_ne_bytes(size) as usize).min(used);
-        for slot in control.0[CMSG_HEADER..end].chunks_exact(4) {
-            fds[count] = i32::from_ne_bytes([slot[0], slot[1], slot[2], slot[3]]);
-            count += 1;
-        }
-    }
-    Ok((length, count))
 }

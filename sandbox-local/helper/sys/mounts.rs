@@ -63,6 +63,12 @@ pub fn open_tree_clone(p: &CStr) -> Result<Fd> {
     call!(nr::OPEN_TREE, AT_FDCWD, path(p), flags).map(|fd| fd as Fd)
 }
 
+/// Clones the mount at an open directory, without what is mounted beneath it.
+pub fn open_tree_at(fd: Fd) -> Result<Fd> {
+    let flags = 1 | O_CLOEXEC | AT_EMPTY_PATH;
+    call!(nr::OPEN_TREE, fd, path(c""), flags).map(|fd| fd as Fd)
+}
+
 /// Attaches a detached mount (`MOVE_MOUNT_F_EMPTY_PATH`).
 pub fn move_mount(fd: Fd, dir: Fd, p: &CStr) -> Result<usize> {
     call!(nr::MOVE_MOUNT, fd, path(c""), dir, path(p), 4)
@@ -73,4 +79,11 @@ pub fn mount_setattr(fd: Fd, recursive: bool, set: u64) -> Result<usize> {
     let attr = [set, 0, 0, 0];
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     call!(nr::MOUNT_SETATTR, fd, path(c""), flags, attr.as_ptr(), size_of_val(&attr))
+}
+
+/// Maps owners on a detached mount by a user namespace.
+pub fn mount_setattr_owner(fd: Fd, user_namespace: Fd) -> Result<usize> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let attr = [MOUNT_ATTR_IDMAP, 0, 0, user_namespace as u64];
+    call!(nr::MOUNT_SETATTR, fd, path(c""), AT_EMPTY_PATH, attr.as_ptr(), size_of_val(&attr))
 }
