@@ -28,7 +28,7 @@ pub(crate) fn mark(verdict: Verdict) -> &'static str {
     }
 }
 
-/// How many there are of each verdict, as in `29 attacks: 28 held, 1 BROKEN`.
+/// How many there are of each verdict, as in `35 attacks: 34 held, 1 BROKEN`.
 pub(crate) fn count(what: &str, verdicts: impl Iterator<Item = Verdict>) -> String {
     let all: Vec<_> = verdicts.collect();
     let number = |verdict| all.iter().filter(|one| **one == verdict).count();

@@ -165,7 +165,7 @@ fn doctor_shows_the_attacks() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("json");
     assert_eq!(report["holds"], true);
     let attacks = report["attacks"].as_array().expect("attacks");
-    assert!(attacks.len() >= 29, "{report}");
+    assert!(attacks.len() >= 35, "{report}");
     for attack in attacks {
         assert_eq!(attack["verdict"], "held", "{attack}");
         assert_eq!(attack["claim"]["state"], "enforced");
@@ -174,7 +174,7 @@ fn doctor_shows_the_attacks() {
         }
     }
     let table = text(&sandbox(&["doctor"], |_| {}).stdout);
-    for line in ["fork without end", "29 attacks: 29 held.", "The default job runs here."] {
+    for line in ["fork without end", "35 attacks: 35 held.", "The default job runs here."] {
         assert!(table.contains(line), "{table}");
     }
     assert!(table.lines().all(|line| line.chars().count() < 140), "{table}");

@@ -85,6 +85,7 @@ pub fn start(plan: &Plan, program: Fd, root: Fd) -> Result<Init, Failure> {
 /// Lives as PID 1. Signals from inside the namespace never reach it: it has no handlers, and the
 /// kernel drops what PID 1 does not handle.
 pub fn run() -> ! {
+    sys::set_name(c"init");
     let _ = sys::prctl(PR_SET_DUMPABLE, 0);
     let _ = sys::prctl(PR_SET_NO_NEW_PRIVS, 1);
     let _ = sys::capset_empty();

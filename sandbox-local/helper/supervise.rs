@@ -24,6 +24,7 @@ const PR_SET_CHILD_SUBREAPER: usize = 36;
 
 /// Runs one job. An error means that the program was not executed.
 pub fn run() -> Result<(), Failure> {
+    sys::set_name(c"sandbox");
     sys::reset_signals();
     // A pipe whose reader died is an error here, and no reason to die too. The end of a child is
     // waited for together with a deadline.

@@ -110,7 +110,8 @@ fn cause(stage: Stage, errno: Errno, host: &Host) -> (String, String) {
         ),
         (Stage::LentIds, _) => answer(
             "newuidmap or newgidmap refused to map the ids of /etc/subuid and /etc/subgid",
-            "see that both are set-user-id root, and that no_new_privs is not set",
+            "see that both are set-user-id root, that the user has an entry in passwd, and that \
+             no_new_privs is not set",
         ),
         (Stage::LentWorkspace, _) => answer(
             "the kernel cannot show files of a lent id as the application's",

@@ -30,7 +30,10 @@ impl Lent {
         let range = |file: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             range(&text, name.as_deref(), uid).ok_or_else(|| {
-                format!("{file} lends fewer than {LEAST} ids to user {}", name.as_deref().unwrap_or("?"))
+                format!(
+                    "{file} lends fewer than {LEAST} ids to user {}",
+                    name.as_deref().unwrap_or("?")
+                )
             })
         };
         let (users, groups) = (range("/etc/subuid")?, range("/etc/subgid")?);
@@ -66,9 +69,7 @@ fn run(program: &Path, pid: i32, own: u32, first: u32, count: u32) -> Result<(),
     let name = program.file_name().unwrap_or(OsStr::new("newuidmap")).to_string_lossy();
     match output {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-        }
+        Ok(output) => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(format!("{name}: {error}")),
     }
 }
@@ -91,9 +92,14 @@ mod tests {
 
     #[test]
     fn a_range_is_found_by_name_or_number() {
-        let text = "# lent\nann:100000:65536\nbob:1:10\nbob:165536:65536\n1003:231072:70000\nx:y:z\n";
+        let text =
+            "# lent\nann:100000:65536\nbob:1:10\nbob:165536:65536\n1003:231072:70000\nx:y:z\n";
         assert_eq!(range(text, Some("ann"), 1000), Some((100_000, 65_536)));
-        assert_eq!(range(text, Some("bob"), 1001), Some((165_536, 65_536)), "the first is too small");
+        assert_eq!(
+            range(text, Some("bob"), 1001),
+            Some((165_536, 65_536)),
+            "the first is too small"
+        );
         assert_eq!(range(text, None, 1003), Some((231_072, 70_000)));
         assert_eq!(range(text, Some("eve"), 1004), None);
         assert_eq!(range("ann:4294967290:65536", Some("ann"), 1000), None, "past the last id");

@@ -458,9 +458,10 @@ fn shared_user(why: Option<String>) -> Finding {
              counts per user: descriptors in flight, watches of epoll, pages of pipes",
             why.unwrap_or_else(|| "the host lends no ids".into())
         ),
-        remedy: "lend ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and \
+        remedy:
+            "lend ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and \
                  install newuidmap (Debian: uidmap), on Linux 6.3 or newer; or run as root"
-            .into(),
+                .into(),
     }
 }
 

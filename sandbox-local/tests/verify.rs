@@ -25,7 +25,7 @@ async fn the_default_sandbox_holds() {
     let verification = executor().await.verify().await;
     assert!(verification.holds(), "{}", show(&verification));
     let held = verification.attacks.iter().filter(|attempt| attempt.verdict == Verdict::Held);
-    assert_eq!(held.count(), 29, "{}", show(&verification));
+    assert_eq!(held.count(), 35, "{}", show(&verification));
 }
 
 #[tokio::test]

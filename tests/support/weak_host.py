@@ -1,9 +1,11 @@
 # Takes things away from this process, as a weak host would, then executes the rest of its
 # arguments: weak_host.py TAKEN[,TAKEN...] PROGRAM ARGS... To be run as root, in mount and network
-# namespaces of its own.
-import ctypes, os, stat, struct, subprocess, sys
+# namespaces of its own. What is taken may be root itself: then the program is of an ordinary user,
+# with or without ids that the host lends.
+import ctypes, os, stat, struct, subprocess, sys, tempfile
 
 taken = set(sys.argv[1].split(",")) - {""}
+LENDS = "root, but lends ids"
 libc = ctypes.CDLL(None, use_errno=True)
 
 EPERM, ENOSYS = 1, 38
@@ -21,6 +23,11 @@ rules = {
     "executable memfds": [(MEMFD_CREATE, 1, MFD_EXEC, 13)],
 }
 
+def become(user):
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
 def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 
@@ -37,6 +44,15 @@ if "/dev/shm" in taken:
     os.symlink("/proc/self/fd", "/dev/fd")
     os.umask(0o022)
 
+if LENDS in taken:
+    with tempfile.NamedTemporaryFile("w", dir="/var/tmp") as lent:
+        lent.write("nobody:300000:65536\n")
+        lent.flush()
+        os.chmod(lent.name, 0o644)
+        for name in ("/etc/subuid", "/etc/subgid"):
+            open(name, "a").close()
+            mount("--bind", lent.name, name)
+
 code = []
 for rule in taken & set(rules):
     for number, argument, bits, errno in rules[rule]:
@@ -51,8 +67,8 @@ program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(buffer))
 assert libc.syscall(SECCOMP, 1, 0, ctypes.c_char_p(program)) == 0, os.strerror(ctypes.get_errno())
 
 if "an entry in passwd" in taken:
-    os.setgroups([])
-    os.setresgid(54321, 54321, 54321)
-    os.setresuid(54321, 54321, 54321)
+    become(54321)
+if LENDS in taken:
+    become(65534)
 os.chdir("/")
 os.execv(sys.argv[2], sys.argv[2:])

@@ -54,11 +54,16 @@ macro_rules! script {
 /// In the order in which reports list them.
 pub(super) const ATTACKS: &[Attack] = &[
     alone("be a user of the host", &[Layer::User], script!("ids")),
+    Attack {
+        steps: Steps::Together(script!("flight_fill"), script!("flight_send")),
+        ..alone("use up descriptors in flight", &[Layer::User], "")
+    },
     alone("read files of the host", &[Layer::Mount], script!("host_files")),
     Attack {
         judge: links_collected,
         ..alone("have files of the host collected", &[Layer::Mount], script!("link_out"))
     },
+    alone("see locks of others", &[Layer::Mount], script!("locks_of_others")),
     alone("see processes of others", &[Layer::Pid], script!("processes_of_others")),
     alone("reach the supervisor", &[Layer::SupervisorHidden], script!("supervisor")),
     alone("connect to a service on loopback", &[Layer::Network], script!("loopback")),
@@ -77,6 +82,10 @@ pub(super) const ATTACKS: &[Attack] = &[
     alone("set up io_uring", &[Layer::Seccomp], script!("io_uring")),
     alone("call keyctl, add_key and bpf", &[Layer::Seccomp], script!("kernel_calls")),
     alone("nest a user namespace", &[Layer::Seccomp], script!("nested_namespace")),
+    alone("make a child for the supervisor", &[Layer::Seccomp], script!("child_of_supervisor")),
+    alone("lower the priority of others", &[Layer::Seccomp], script!("lower_others")),
+    alone("watch a folder of the host", &[Layer::Seccomp], script!("watch_folder")),
+    alone("read past the host's cache", &[Layer::Seccomp], script!("past_cache")),
     alone("type into the terminal", &[Layer::Seccomp], script!("terminal")),
     alone("write to /proc", &[Layer::Landlock], script!("proc_write")),
     tight("open files without end", &[Layer::Rlimits], script!("open_files")),

@@ -1,6 +1,8 @@
 //! What a process gives up: identity, capabilities, limits, calls and files.
 
-use super::{Fd, Result, syscall};
+use core::ffi::CStr;
+
+use super::{Fd, Result, path, syscall};
 use crate::nr;
 
 pub fn setgroups_empty() -> Result<usize> {
@@ -13,6 +15,12 @@ pub fn setresgid(id: u64) -> Result<usize> {
 
 pub fn setresuid(id: u64) -> Result<usize> {
     call!(nr::SETRESUID, id, id, id)
+}
+
+/// Names this process; a program that is executed by its descriptor is called as the number.
+pub fn set_name(name: &CStr) {
+    const PR_SET_NAME: usize = 15;
+    let _ = call!(nr::PRCTL, PR_SET_NAME, path(name));
 }
 
 pub fn prctl(option: usize, arg: usize) -> Result<usize> {

@@ -4,9 +4,10 @@ import ctypes, errno, json, os, platform, socket, sys, time
 
 facts = json.loads(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
+started_as = os.getpid()
 numbers = {
-    "x86_64": dict(add_key=248, keyctl=250, unshare=272, perf_event_open=298, bpf=321, userfaultfd=323),
-    "aarch64": dict(add_key=217, keyctl=219, unshare=97, perf_event_open=241, bpf=280, userfaultfd=282),
+    "x86_64": dict(clone=56, add_key=248, keyctl=250, unshare=272, perf_event_open=298, bpf=321, userfaultfd=323),
+    "aarch64": dict(clone=220, add_key=217, keyctl=219, unshare=97, perf_event_open=241, bpf=280, userfaultfd=282),
 }[platform.machine()] | dict(io_uring_setup=425)
 
 def tried(what):
