@@ -95,7 +95,7 @@ pub(crate) struct RunArgs {
 }
 
 /// A program and how it is run.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(group = ArgGroup::new("program").required(true).args(["source", "code", "command"]))]
 pub(crate) struct JobArgs {
     /// The language: python, r, node or bash. Default: by the file's extension, else python.

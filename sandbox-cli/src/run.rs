@@ -35,17 +35,24 @@ pub(crate) fn refuse(error: &Error, json: bool) {
 
 async fn outcome(args: RunArgs) -> Result<u8, Error> {
     let mut signals = Signals::new()?;
-    let job = job::build(&args.job)?;
+    let interrupted = || {
+        let message = "interrupted before the program was executed";
+        Error::new(ErrorKind::Backend, "start job", message)
+    };
+    // Whoever writes to a FIFO may never come.
+    let described = args.job.clone();
+    let built = tokio::task::spawn_blocking(move || job::build(&described));
+    let job = tokio::select! {
+        built = built => built.unwrap_or_else(|_| Err(interrupted()))?,
+        () = signals.any() => return Err(interrupted()),
+    };
     if let Some(folder) = &args.artifacts {
         prepare(folder)?;
     }
     let start = async { args.backend.executor().await?.start(job).await };
     let execution = tokio::select! {
         execution = start => execution?,
-        () = signals.any() => {
-            let message = "interrupted before the program was executed";
-            return Err(Error::new(ErrorKind::Backend, "start job", message));
-        }
+        () = signals.any() => return Err(interrupted()),
     };
     let (outcome, delivered) = follow(execution, &mut signals, !args.json, args.raw).await?;
     let (saved, unsaved) = save(&outcome, args.artifacts.as_deref()).await;

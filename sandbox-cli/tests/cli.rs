@@ -42,6 +42,25 @@ fn output_passes_through_and_the_status_is_the_programs() {
 }
 
 #[test]
+fn a_program_that_does_not_come_can_be_interrupted() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let fifo = folder.path().join("program.py");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    let mut child =
+        sandbox().arg("run").arg(&fifo).stderr(Stdio::piped()).spawn().expect("sandbox");
+    thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("own child");
+    let mut said = String::new();
+    child.stderr.take().expect("stderr").read_to_string(&mut said).expect("text");
+    assert_eq!(child.wait().expect("status").code(), Some(125), "{said}");
+    assert!(said.contains("interrupted before"), "{said}");
+    // The control: somebody writes.
+    let child = sandbox().arg("run").arg(&fifo).stdout(Stdio::piped()).spawn().expect("sandbox");
+    fs::write(&fifo, "print(6 * 7)").expect("write");
+    assert_eq!(text(&child.wait_with_output().expect("output").stdout), "42\n");
+}
+
+#[test]
 fn exit_statuses_tell_the_ends_apart() {
     for (args, status, line) in [
         (vec!["--timeout", "200ms"], 124, "wall-clock"),

@@ -24,10 +24,12 @@ const INSIDE: (u64, u64) = (1000, 1000);
 
 /// Settings of a network namespace. A connection that nobody has accepted is in no cgroup: few of them
 /// may wait, and each holds little.
-const SOCKETS: [(&CStr, &[u8]); 3] = [
+const SOCKETS: [(&CStr, &[u8]); 4] = [
     (c"/proc/sys/net/core/somaxconn", b"64"),
     (c"/proc/sys/net/ipv4/tcp_rmem", b"4096 65536 65536"),
     (c"/proc/sys/net/ipv4/tcp_wmem", b"4096 65536 262144"),
+    // Nor are connections that wait for late packets.
+    (c"/proc/sys/net/ipv4/tcp_max_tw_buckets", b"1024"),
 ];
 
 /// Settings of the job's user namespace. Whoever uses a file that is watched pays for each watch.

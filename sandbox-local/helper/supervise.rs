@@ -188,8 +188,14 @@ struct Supervisor<'a> {
     reached: Stage,
     started_ns: Option<u64>,
     memory_peak: u64,
+    /// When memory was last looked at, and what it was.
+    memory_seen: (u64, u64),
+    /// How long to wait until it is looked at again.
+    memory_wait: u64,
+    /// When to look for memory that has no size.
+    next_maps: u64,
     /// Counts the sockets of the job's network.
-    sockstat: Option<Fd>,
+    sockstat: Option<usage::Sockstat>,
     /// The highest CPU time seen by looking.
     cpu_seen: u64,
     /// When to look at usage next.
@@ -239,6 +245,9 @@ impl<'a> Supervisor<'a> {
             reached: Stage::Fork,
             started_ns: None,
             memory_peak: 0,
+            memory_seen: (0, 0),
+            memory_wait: plan.watch_ns,
+            next_maps: 0,
             sockstat: None,
             cpu_seen: 0,
             next_look: None,
@@ -334,7 +343,7 @@ impl<'a> Supervisor<'a> {
         let now = sys::boottime_ns();
         self.started_ns = Some(now);
         if self.plan.has(flag::NET) {
-            self.sockstat = usage::open_sockets(SECOND);
+            self.sockstat = usage::Sockstat::open(SECOND);
         }
         sys::arm_timer(self.timer, self.plan.wall_ns.max(1)).at(Stage::Exec)?;
         self.schedule(now, 0);
@@ -377,6 +386,16 @@ impl<'a> Supervisor<'a> {
             if memory.bound > self.plan.memory_limit {
                 return Some(cause::MEMORY);
             }
+            self.foresee(memory.bound);
+            let now = sys::boottime_ns();
+            if now >= self.next_maps {
+                if usage::shares_zeros(self.scope) {
+                    return Some(cause::MEMORY);
+                }
+                // A process can have so many mappings that to read of them takes long.
+                let then = sys::boottime_ns();
+                self.next_maps = then + (50 * (then - now)).max(50 * MILLISECOND);
+            }
         } else if let Some(sockstat) = self.sockstat.filter(|_| self.groups.limit_memory()) {
             let sockets = usage::sockets(sockstat, true);
             if sockets > self.plan.memory_limit {
@@ -398,13 +417,25 @@ impl<'a> Supervisor<'a> {
         None
     }
 
+    /// Looks sooner at memory that grows: when half of the time is over in which it would reach its
+    /// limit at the speed that it has.
+    fn foresee(&mut self, bytes: u64) {
+        let now = sys::boottime_ns();
+        let (then, before) = core::mem::replace(&mut self.memory_seen, (now, bytes));
+        let left = u128::from(self.plan.memory_limit.saturating_sub(bytes));
+        let grown = u128::from(bytes.saturating_sub(before).max(1));
+        let half = left * u128::from(now.saturating_sub(then)) / grown / 2;
+        let soon = u64::try_from(half).unwrap_or(u64::MAX).max(MILLISECOND / 2);
+        self.memory_wait = self.plan.watch_ns.min(soon);
+    }
+
     /// Plans the next look: the tree cannot reach its CPU limit before all processors together
     /// have spent what is left of it.
     fn schedule(&mut self, now: u64, cpu_used: u64) {
         let left_us = self.plan.cpu_us.saturating_sub(cpu_used) / self.plan.cpus;
         let mut wait = left_us.saturating_mul(1000).clamp(10 * MILLISECOND, 1000 * MILLISECOND);
         if self.plan.has(flag::WATCH_MEMORY) {
-            wait = wait.min(self.plan.watch_ns);
+            wait = wait.min(self.memory_wait);
         }
         if self.sockstat.is_some() {
             wait = wait.min(200 * MILLISECOND);

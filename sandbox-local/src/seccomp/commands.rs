@@ -289,7 +289,6 @@ lists! {
         SO_KEEPALIVE = libc::SO_KEEPALIVE as u32, "clients and servers";
         SO_OOBINLINE = libc::SO_OOBINLINE as u32, "urgent data: there is none";
         SO_PRIORITY = libc::SO_PRIORITY as u32, "clients and servers";
-        SO_LINGER = libc::SO_LINGER as u32, "how to close";
         SO_REUSEPORT = libc::SO_REUSEPORT as u32, "servers";
         SO_PASSCRED = libc::SO_PASSCRED as u32, "who sends";
         SO_RCVLOWAT = libc::SO_RCVLOWAT as u32, "when to wake";

@@ -143,6 +143,7 @@ fn arguments_are_compared_in_the_bits_that_the_kernel_reads() {
             (libc::SYS_socket, [17, 3, 0], false),
             (libc::SYS_socket, [40, 1, 0], false),
             (libc::SYS_setsockopt, [0, 1, 2], true),
+            (libc::SYS_setsockopt, [0, 1, 13], false),
             (libc::SYS_setsockopt, [0, 1, 26], false),
             (libc::SYS_setsockopt, [0, 41, 26], true),
             (libc::SYS_setsockopt, [0, 1, 50], false),
@@ -207,6 +208,7 @@ fn what_nothing_else_holds_is_refused() {
         (libc::SYS_socket, libc::AF_INET, EAFNOSUPPORT),
         (libc::SYS_socket, libc::AF_NETLINK, EAFNOSUPPORT),
         (libc::SYS_memfd_create, 0, EPERM),
+        (libc::SYS_vmsplice, 0, EPERM),
         (libc::SYS_shmget, 0, EPERM),
         (libc::SYS_prlimit64, 0, Verdict::Allow),
         (libc::SYS_prlimit64, 1, EPERM),
@@ -221,6 +223,14 @@ fn what_nothing_else_holds_is_refused() {
     ] {
         let args = [first as u64, 0, 0, 0, 0, 0];
         assert_eq!(run(&filter, AUDIT_ARCH, call as u32, args), expected, "call {call}");
+    }
+    for (flags, expected) in
+        [(0x1, Verdict::Allow), (0x22, Verdict::Allow), (0x21, EPERM), (0x23, EPERM)]
+    {
+        let args = [0, 4096, 3, flags, 0, 0];
+        assert_eq!(run(&filter, AUDIT_ARCH, libc::SYS_mmap as u32, args), expected, "{flags:#x}");
+        let args = run(&compile(OPEN), AUDIT_ARCH, libc::SYS_mmap as u32, args);
+        assert_eq!(args, Verdict::Allow, "where a cgroup counts it: {flags:#x}");
     }
 }
 
@@ -250,6 +260,7 @@ fn flags_that_programs_do_without_are_unknown() {
         (libc::SYS_madvise, 2, 100, invalid),
         (libc::SYS_madvise, 2, 4, Verdict::Allow),
         (libc::SYS_getsockopt, 1, 132, unsupported),
+        (libc::SYS_getsockopt, 2, 71, unsupported),
     ] {
         let mut args = [0; 6];
         args[index] = flags;

@@ -291,13 +291,18 @@ pub(super) const ALLOWED: &[Group] = &[
         calls: calls![SYS_recvmsg],
     },
     Group {
-        reason: "reading options of sockets, but none of packet filters and rare protocols",
-        rule: Rule::AllowIf(&[When::OneOf(1, SOCKET_LEVELS)], Answer::NotSupported),
+        reason: "reading options of sockets, but none of packet filters and rare protocols, and not \
+                 the number of the network namespace, which counts all of the host's",
+        rule: Rule::AllowIf(
+            &[When::OneOf(1, SOCKET_LEVELS), When::NoneOf(2, &[libc::SO_NETNS_COOKIE as u32])],
+            Answer::NotSupported,
+        ),
         calls: calls![SYS_getsockopt],
     },
     Group {
         reason: "options of sockets, but none whose memory no limit counts (attached programs, \
-                 keys, memberships), and none that rewrites the kernel's code (timestamps)",
+                 keys, memberships), none that rewrites the kernel's code (timestamps), and no \
+                 wait at the end (`SO_LINGER`), which a worker of the kernel can be made to do",
         rule: Rule::AllowIf(
             &[When::Keyed {
                 key: 1,

@@ -1,6 +1,7 @@
 //! Calls whose rule depends on what else holds the job.
 
 use super::super::Sockets;
+use super::super::commands::MMAP;
 use super::*;
 
 /// In this order; a later one wins.
@@ -54,7 +55,26 @@ pub(in crate::seccomp) const EXCEPTIONS: &[Exception] = &[
         group: Group {
             reason: "without a memory cgroup, nobody counts memory that no process maps",
             rule: Rule::Answer(Answer::Refused),
-            calls: calls![SYS_memfd_create SYS_shmget],
+            calls: calls![SYS_memfd_create SYS_shmget SYS_vmsplice],
+        },
+    },
+    Exception {
+        applies: |policy| !policy.counted_memory,
+        group: Group {
+            reason: "the same of anonymous memory that is shared: its pages stay when nobody maps \
+                     them any more",
+            rule: Rule::AllowIf(
+                &[
+                    When::OnlyBits(3, MMAP),
+                    When::BitsOneOf {
+                        value: 3,
+                        mask: (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u32,
+                        allowed: &[0, libc::MAP_SHARED as u32, libc::MAP_ANONYMOUS as u32],
+                    },
+                ],
+                Answer::Refused,
+            ),
+            calls: calls![SYS_mmap],
         },
     },
     Exception {
