@@ -166,7 +166,7 @@ async fn stream(subject: &Subject, table: &mut Table, rounds: usize) -> Result<(
             sample.add(true, now.saturating_sub(Duration::from_nanos(written)));
         }
     }
-    execution.outcome().await?;
+    let _ = execution.outcome().await?;
     table.add("output byte: written to read", &sample, None);
     if subject.emulated.is_none() {
         println!("(across two clocks: as good as these agree)");
@@ -207,8 +207,8 @@ async fn artifact(subject: &Subject, table: &mut Table, rounds: usize) -> Result
         base.add(true, since.elapsed());
 
         let job = Job::bash(make.clone()).limit(|limits| {
-            limits.file_size = Size::gib(1);
-            limits.workspace = Size::gib(1);
+            limits.file_size = Some(Size::gib(1));
+            limits.workspace = Some(Size::gib(1));
             limits.artifacts = Size::gib(1);
         });
         // Makes the highest use so far the present one; see proc(5).

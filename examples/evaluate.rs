@@ -94,7 +94,7 @@ fn job(answer: &Answer, word: &str) -> sandbox::Result<Job> {
     let code = format!("{}\n\n{strict}{}\n{print}\n", unfenced(&answer.answer), answer.test);
     Job::source(&answer.language, code)
         .timeout(Duration::from_secs(5))
-        .limit(|limits| limits.cpu = Duration::from_secs(5))
+        .limit(|limits| limits.cpu = Some(Duration::from_secs(5)))
         .memory(Size::mib(256))
         .label("task", &answer.task)
         .build()

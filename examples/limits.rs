@@ -17,7 +17,7 @@ fn programs() -> Vec<(&'static str, JobBuilder)> {
         (
             "spins in two processes",
             Job::bash("while :; do :; done & while :; do :; done")
-                .limit(|limits| limits.cpu = Duration::from_millis(400)),
+                .limit(|limits| limits.cpu = Some(Duration::from_millis(400))),
         ),
         ("a child eats memory", Job::bash("tail /dev/zero & wait; sleep 60").memory(Size::mib(64))),
         (
@@ -26,7 +26,7 @@ fn programs() -> Vec<(&'static str, JobBuilder)> {
         ),
         (
             "writes a file too large",
-            Job::command(dd).limit(|limits| limits.file_size = Size::mib(8)),
+            Job::command(dd).limit(|limits| limits.file_size = Some(Size::mib(8))),
         ),
         ("is cancelled", Job::bash("echo started; sleep 60")),
     ]

@@ -185,7 +185,7 @@ impl CodeToolBuilder {
             return wrong("longest", what);
         }
         // What is kept is placed into each workspace, and there must be room for more.
-        let room = self.room.min(limits.artifacts).min(Size::b(limits.workspace.as_u64() / 2));
+        let room = self.room.min(limits.artifacts).min(Size::b(limits.workspace().as_u64() / 2));
         let room = files::Room {
             bytes: if capabilities.files { room.as_u64() } else { 0 },
             files: (limits.artifact_files as usize).min(limits.files as usize / 2),
@@ -287,8 +287,10 @@ impl CodeTool {
                 // Of the processors it has as much more as of time.
                 job = job.limit(|limits| {
                     let share = timeout.as_secs_f64() / limits.wall.as_secs_f64();
-                    let cpu = Duration::try_from_secs_f64(limits.cpu.as_secs_f64() * share);
-                    limits.cpu = cpu.unwrap_or(LONGEST).clamp(MINIMUM, LONGEST);
+                    limits.cpu = limits.cpu.map(|cpu| {
+                        let cpu = Duration::try_from_secs_f64(cpu.as_secs_f64() * share);
+                        cpu.unwrap_or(LONGEST).clamp(MINIMUM, LONGEST)
+                    });
                     limits.wall = timeout;
                 });
             }
@@ -362,6 +364,7 @@ impl CodeTool {
 
 /// A call that runs. Dropping it kills the program.
 #[derive(Debug)]
+#[must_use = "dropping a call kills its program; wait for finish()"]
 pub struct Call {
     tool: CodeTool,
     spec: JobSpec,
@@ -407,7 +410,7 @@ impl Call {
         // Nobody waits for what a call was cancelled at.
         let left = match outcome.termination {
             Termination::Cancelled => Left::default(),
-            _ => Left::read(&outcome, &self.spec, room, &reserved).await,
+            _ => Left::read(&outcome, &self.spec, room, &reserved, &self.staged).await,
         };
         let taken = self.tool.locked().take(left, &self.staged);
         // What did not change was collected to see what was removed, and is nothing that it made.

@@ -38,7 +38,7 @@ fn main() {
             let job = Job::source(runtime_name, code.clone())
                 .timeout(Duration::from_secs(120))
                 .limit(|limits| {
-                    limits.cpu = Duration::from_secs(120);
+                    limits.cpu = Some(Duration::from_secs(120));
                     limits.memory = Size::gib(1);
                 });
             let outcome = runtime.block_on(executor.run(job.build()?))?;
@@ -102,12 +102,12 @@ async fn cpython(executor: &LocalExecutor) -> Result<(), Failed> {
         .file("ignored", lines(IGNORED).join("\n"))
         .timeout(Duration::from_secs(600))
         .limit(|limits| {
-            limits.cpu = Duration::from_secs(1200);
+            limits.cpu = Some(Duration::from_secs(1200));
             limits.memory = Size::gib(2);
             limits.processes = 512;
             limits.open_files = 1024;
-            limits.workspace = Size::gib(1);
-            limits.file_size = Size::gib(1);
+            limits.workspace = Some(Size::gib(1));
+            limits.file_size = Some(Size::gib(1));
         })
         .artifact("*.none");
     let outcome = executor.run(job.build()?).await?;

@@ -112,7 +112,9 @@ async fn python_shows_what_is_not_saved() {
         ("import os\nplt.plot([1])\nplt.show()\nos._exit(0)", 1, &[]),
         ("print('no figure')", 0, &[]),
     ] {
-        check(Job::python(format!("import matplotlib.pyplot as plt\n{code}")), shown, saved).await;
+        let _ =
+            check(Job::python(format!("import matplotlib.pyplot as plt\n{code}")), shown, saved)
+                .await;
     }
     let outcome =
         check(Job::python("from matplotlib.pyplot import *\nplot([1])\nshow()"), 1, &[]).await;
@@ -138,7 +140,7 @@ async fn python_shows_what_is_not_saved() {
     // Where it is in the path of an interpreter that cannot say where it is.
     let gone = "import os, sys\nsys.path.insert(0, '')\nos.mkdir('/tmp/x')\nos.chdir('/tmp/x')\n\
                 os.rmdir('/tmp/x')\nimport matplotlib.pyplot as plt\nplt.plot([1])\nos.chdir('/')";
-    check(Job::python(gone), 1, &[]).await;
+    let _ = check(Job::python(gone), 1, &[]).await;
     let saved =
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.savefig('a.png')";
     let outcome = check(Job::python(saved), 1, &["a.png"]).await;
@@ -170,9 +172,10 @@ async fn r_shows_what_is_not_saved() {
 async fn patterns_choose_among_files_and_figures_come_besides() {
     let python = "import matplotlib.pyplot as plt\nplt.plot([1])\nopen('a.csv', 'w').write('1')\n\
                   open('b.txt', 'w').write('1')";
-    check(Job::python(python).artifact("*.csv"), 1, &["a.csv"]).await;
-    check(Job::r("plot(1); cat('1', file = 'a.csv')").artifact("*.csv"), 1, &["a.csv"]).await;
-    check(Job::python("import numpy").artifact("*"), 0, &["main.py"]).await;
+    let _ = check(Job::python(python).artifact("*.csv"), 1, &["a.csv"]).await;
+    let _ =
+        check(Job::r("plot(1); cat('1', file = 'a.csv')").artifact("*.csv"), 1, &["a.csv"]).await;
+    let _ = check(Job::python("import numpy").artifact("*"), 0, &["main.py"]).await;
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ async fn files_are_there_for_the_next_call_and_nothing_else_is() {
     assert!(reply.text().contains("mdata.csv\nmain.sh\nmore.txt\nout\n"), "{}", reply.text());
 
     // What a program removes or renames is gone, and its room is there for others.
-    call(&tool, "bash", "rm data.csv; mv more.txt renamed.txt").await;
+    let _ = call(&tool, "bash", "rm data.csv; mv more.txt renamed.txt").await;
     let paths: Vec<_> = tool.files().into_iter().map(|file| file.path).collect();
     assert_eq!(paths, ["out/b.txt", "renamed.txt"]);
     let large = "rm -r out renamed.txt; head -c 60000 /dev/zero > large";
@@ -227,7 +227,7 @@ async fn a_longer_time_brings_no_more_than_its_share_of_the_processors() {
         .await
         .job(|job| {
             job.timeout(Duration::from_secs(4))
-                .limit(|limits| limits.cpu = Duration::from_millis(200))
+                .limit(|limits| limits.cpu = Some(Duration::from_millis(200)))
         })
         .build()
         .expect("tool");
@@ -250,7 +250,7 @@ async fn a_limit_is_named_with_what_to_change() {
         .await
         .job(|job| {
             job.timeout(Duration::from_millis(700)).memory(Size::mib(100)).limit(|limits| {
-                limits.file_size = Size::mib(1);
+                limits.file_size = Some(Size::mib(1));
                 limits.processes = 4;
             })
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
-use sandbox::{Error, Executor, LambdaExecutor, Layer, LocalExecutor};
+use sandbox::{Displays, Error, Executor, LambdaExecutor, Layer, LocalExecutor};
 
 /// Runs untrusted code in a sandbox.
 #[derive(Debug, Parser)]
@@ -50,6 +50,11 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// An executor that also keeps figures which a program shows.
+    pub(crate) async fn showing(self) -> Result<Displays<Arc<dyn Executor>>, Error> {
+        Ok(Displays::new(self.executor().await?))
+    }
+
     pub(crate) async fn executor(self) -> Result<Arc<dyn Executor>, Error> {
         Ok(match self {
             Self::Local => Arc::new(LocalExecutor::new().await?),
@@ -86,7 +91,7 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,
 
-    /// Save artifacts in this folder.
+    /// Save artifacts in this folder, and figures that the program shows.
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
 
@@ -102,7 +107,7 @@ pub(crate) struct JobArgs {
     #[arg(long, conflicts_with = "command")]
     pub(crate) runtime: Option<String>,
 
-    /// A file with the program.
+    /// A file with the program; - for standard input.
     #[arg(value_name = "FILE")]
     pub(crate) source: Option<PathBuf>,
 
@@ -129,7 +134,8 @@ pub(crate) struct JobArgs {
     #[arg(long, value_name = "FILE|-")]
     pub(crate) stdin: Option<PathBuf>,
 
-    /// Files to collect. Default: every file that the program created or changed.
+    /// Files to collect: a glob, or the name of a file or folder. Default: every file that the
+    /// program created or changed.
     #[arg(long, value_name = "GLOB")]
     pub(crate) artifact: Vec<String>,
 
@@ -140,41 +146,49 @@ pub(crate) struct JobArgs {
 /// What a program may use.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LimitArgs {
-    /// Wall-clock limit, for example 5s or 500ms.
+    /// Wall-clock limit, for example 5s or 500ms. Default 30s.
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
 
-    /// CPU-time limit of the whole process tree.
+    /// CPU-time limit of the whole process tree. Default: all processors for as long as --timeout.
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) cpu_time: Option<Duration>,
 
-    /// Memory limit of the whole process tree, for example 256MiB.
+    /// Memory limit of the whole process tree, for example 256MiB. Default 512MiB.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) memory: Option<ByteSize>,
 
-    /// Processes and threads at once.
+    /// Processes and threads at once. Default 64.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) processes: Option<u32>,
 
-    /// Open files of one process.
+    /// Open files of one process. Default 256.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) open_files: Option<u32>,
 
-    /// Size of one file.
+    /// Size of one file. Default: as --disk.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) file_size: Option<ByteSize>,
 
-    /// Bytes in the workspace.
+    /// Bytes in the workspace. Default: half of --memory, at least 256MiB.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) disk: Option<ByteSize>,
 
-    /// Files and folders in the workspace.
+    /// Files and folders in the workspace. Default 10000.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) files: Option<u64>,
 
-    /// Bytes kept of each output stream.
+    /// Bytes kept of each output stream. Default 1MiB.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) output: Option<ByteSize>,
+
+    /// Bytes of all files that are collected. Default 64MiB.
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) artifact_size: Option<ByteSize>,
+
+    /// Files that are collected. Default 256.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) artifact_files: Option<u32>,
 }
 
 /// What a program runs under, besides limits.
@@ -315,6 +329,11 @@ pub(crate) struct McpArgs {
     /// not seen in lists of processes.
     #[arg(long, value_name = "TOKEN", env = "SANDBOX_MCP_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+
+    /// The origin of pages in browsers that may use the server over HTTP, for example
+    /// http://localhost:6274. Others are refused.
+    #[arg(long, value_name = "ORIGIN", value_parser = crate::mcp::origin, requires = "http")]
+    pub(crate) allow_origin: Vec<String>,
 
     /// Programs that run at once; more wait for their turn.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]

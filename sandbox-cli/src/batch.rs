@@ -18,7 +18,7 @@ use sandbox::{Error, ErrorKind, ExecutorExt as _, Outcome, Result};
 
 use crate::REFUSED;
 use crate::args::BatchArgs;
-use crate::run::{Signals, prepare, refuse, save};
+use crate::run::{Signals, losses, prepare, refuse, save};
 use journal::{Entry, Journal};
 use line::{Id, Lines, Source};
 use progress::Progress;
@@ -59,7 +59,7 @@ async fn run(args: BatchArgs) -> Result<u8> {
     // From here on a signal does not just end the command: programs run, and results are written.
     let mut signals = Signals::new()?;
     let executor = tokio::select! {
-        executor = args.backend.executor() => executor?,
+        executor = args.backend.showing() => executor?,
         () = signals.any() => return Ok(INTERRUPTED),
     };
     let most = args.jobs.map_or_else(|| args.backend.usual_jobs(), usize::from);
@@ -86,7 +86,9 @@ async fn run(args: BatchArgs) -> Result<u8> {
                 unwritten = Some(next);
             }
             place = writer.place(), if unwritten.is_some() => {
-                let (Some(place), Some((end, entry))) = (place, unwritten.take()) else { break };
+                let Some(place) = place else { break };
+                let Some((end, entry, losses)) = unwritten.take() else { break };
+                losses.iter().for_each(|loss| progress.say(loss));
                 place.send(entry);
                 progress.step(&end);
                 summary.add(&end);
@@ -123,21 +125,33 @@ async fn run(args: BatchArgs) -> Result<u8> {
     })
 }
 
-/// Saves what a job left, and makes the entry that says how it ended.
-async fn record(id: Id, result: Result<Outcome>, folder: Option<&Path>) -> (End, Entry) {
+/// Saves what a job left; makes the entry that says how it ended, and lines about what nobody gets.
+async fn record(
+    id: Id,
+    result: Result<Outcome>,
+    folder: Option<&Path>,
+) -> (End, Entry, Vec<String>) {
     let outcome = match result {
         Ok(outcome) => outcome,
-        Err(error) => return (End::refused(&error), Entry::new(&id, RefusalJson::new(&error))),
+        Err(error) => {
+            let entry = Entry::new(&id, RefusalJson::new(&error));
+            return (End::refused(&error), entry, Vec::new());
+        }
     };
+    let wanted = folder.is_some() || !id.artifacts.is_empty();
+    let losses = losses(&outcome, &id.artifacts, wanted, true);
+    let losses = losses.iter().map(|loss| format!("job {:?}: {loss}", id.name)).collect();
     let folder = folder.map(|folder| folder.join(&id.name));
     let (saved, unsaved) = match folder {
-        Some(folder) if !outcome.artifacts.is_empty() => save(&outcome, Some(&folder)).await,
+        Some(folder) if !outcome.artifacts.is_empty() || !outcome.displays.is_empty() => {
+            save(&outcome, Some(&folder)).await
+        }
         _ => (BTreeMap::new(), None),
     };
     let json = OutcomeJson::new(&outcome, &saved);
     match unsaved {
-        None => (End::of(&outcome), Entry::new(&id, json)),
+        None => (End::of(&outcome), Entry::new(&id, json), losses),
         // The outcome stands, and the job is not finished: its files are part of its result.
-        Some(error) => (End::unsaved(&outcome), Entry::unsaved(&id, json, &error)),
+        Some(error) => (End::unsaved(&outcome), Entry::unsaved(&id, json, &error), losses),
     }
 }

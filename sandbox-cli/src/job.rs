@@ -54,14 +54,16 @@ pub(crate) fn confine(
 pub(crate) fn limit(job: JobBuilder, limits: &LimitArgs) -> JobBuilder {
     job.limit(|job| {
         job.wall = limits.timeout.unwrap_or(job.wall);
-        job.cpu = limits.cpu_time.unwrap_or(job.cpu);
+        job.cpu = limits.cpu_time.or(job.cpu);
         job.memory = limits.memory.unwrap_or(job.memory);
         job.processes = limits.processes.unwrap_or(job.processes);
         job.open_files = limits.open_files.unwrap_or(job.open_files);
-        job.file_size = limits.file_size.unwrap_or(job.file_size);
-        job.workspace = limits.disk.unwrap_or(job.workspace);
+        job.file_size = limits.file_size.or(job.file_size);
+        job.workspace = limits.disk.or(job.workspace);
         job.files = limits.files.unwrap_or(job.files);
         job.output = limits.output.unwrap_or(job.output);
+        job.artifacts = limits.artifact_size.unwrap_or(job.artifacts);
+        job.artifact_files = limits.artifact_files.unwrap_or(job.artifact_files);
     })
 }
 
@@ -95,6 +97,7 @@ fn program(args: &JobArgs) -> Result<JobBuilder, Error> {
 /// Reads a program, but not without end: what a job refuses for its length is not read further.
 fn read_program(path: &Path) -> io::Result<Vec<u8>> {
     let mut code = Vec::new();
+    let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
     std::fs::File::open(path)?.take((16 << 20) + 1).read_to_end(&mut code)?;
     Ok(code)
 }

@@ -14,6 +14,7 @@ use sandbox::{CodeTool, Error, Executor, LimitConcurrency, Size};
 use crate::args::McpArgs;
 use crate::run::{Signals, say};
 use crate::{REFUSED, job};
+pub(crate) use http::origins::origin;
 use server::Server;
 
 /// Bytes of a reply's images. The official Python client takes messages of 1 MiB by default, and
@@ -44,7 +45,7 @@ async fn serve(args: McpArgs) -> Result<(), Error> {
     let tools = Tools::new(executor, &args)?;
     match args.http {
         None => stdio::serve(Server::new(tools.make()?), signals).await,
-        Some(address) => http::serve(tools, address, args.token, signals).await,
+        Some(address) => http::serve(tools, address, args.token, &args.allow_origin, signals).await,
     }
 }
 

@@ -5,7 +5,10 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use sandbox::wire::{OutcomeJson, RefusalJson};
-use sandbox::{Error, ErrorKind, Event, Execution, Executor as _, Outcome, Termination, printable};
+use sandbox::{
+    Error, ErrorKind, Event, Execution, Executor as _, LimitKind, Outcome, Pattern, Termination,
+    printable, quoted_name,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,13 +52,18 @@ async fn outcome(args: RunArgs) -> Result<u8, Error> {
     if let Some(folder) = &args.artifacts {
         prepare(folder)?;
     }
-    let start = async { args.backend.executor().await?.start(job).await };
+    let patterns = job.artifacts.clone();
+    let start = async { args.backend.showing().await?.start(job).await };
     let execution = tokio::select! {
         execution = start => execution?,
         () = signals.any() => return Err(interrupted()),
     };
     let (outcome, delivered) = follow(execution, &mut signals, !args.json, args.raw).await?;
     let (saved, unsaved) = save(&outcome, args.artifacts.as_deref()).await;
+    let wanted = args.artifacts.is_some() || !args.job.artifact.is_empty();
+    for loss in losses(&outcome, &patterns, wanted, args.artifacts.is_some() || args.json) {
+        say(&loss);
+    }
     if args.json {
         if !print_json(&OutcomeJson::new(&outcome, &saved)) {
             return Ok(REFUSED);
@@ -237,24 +245,50 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// Saves every artifact; returns where, and the first error.
+/// Saves every artifact and display; returns where, and the first error.
 pub(crate) async fn save(
     outcome: &Outcome,
     folder: Option<&Path>,
 ) -> (BTreeMap<String, PathBuf>, Option<Error>) {
-    let (mut saved, mut failed) = (BTreeMap::new(), None);
-    let Some(folder) = folder else { return (saved, failed) };
-    for artifact in &outcome.artifacts {
-        match artifact.save_to(folder).await {
-            Ok(path) => {
-                saved.insert(artifact.path().to_owned(), path);
-            }
-            Err(error) => {
-                failed.get_or_insert(error);
-            }
+    let Some(folder) = folder else { return (BTreeMap::new(), None) };
+    let saved = outcome.save_all(folder).await;
+    (saved.paths, saved.failed.into_iter().next().map(|(_, error)| error))
+}
+
+/// Files that are named of those that were not kept.
+const NAMED: usize = 5;
+
+/// What a program left and nobody gets, in lines: files where somebody `wanted` them, and figures
+/// where they are not `shown`.
+pub(crate) fn losses(
+    outcome: &Outcome,
+    patterns: &[Pattern],
+    wanted: bool,
+    shown: bool,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    // The wrapper that keeps figures has a pattern of its own.
+    let own = |pattern: &&&Pattern| pattern.to_string() != ".displays/**";
+    for pattern in outcome.unmatched(patterns).iter().filter(own) {
+        lines.push(format!("the pattern {:?} has chosen no file", pattern.to_string()));
+    }
+    if wanted {
+        for file in outcome.skipped.iter().take(NAMED) {
+            lines.push(format!("not kept: {}: {}", quoted_name(&file.path), file.reason));
+        }
+        if outcome.skipped.len() > NAMED {
+            lines.push(format!("not kept: {} files more", outcome.skipped.len() - NAMED));
+        }
+        if outcome.limits_hit.contains(&LimitKind::Artifacts) {
+            lines.push("--artifact-size and --artifact-files raise what is kept".into());
         }
     }
-    (saved, failed)
+    if !shown && !outcome.displays.is_empty() {
+        let number = outcome.displays.len();
+        let figures = if number == 1 { "1 figure was" } else { &format!("{number} figures were") };
+        lines.push(format!("{figures} shown; --artifacts DIR saves them"));
+    }
+    lines
 }
 
 /// One line on stderr for an end that is not the program's own.

@@ -61,6 +61,86 @@ fn a_program_that_does_not_come_can_be_interrupted() {
 }
 
 #[test]
+fn what_a_program_shows_and_what_is_not_kept_is_said_and_saved() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let into = folder.path().join("out");
+    let into = into.to_str().expect("path");
+    let code = "import os; os.mkdir('.displays'); open('.displays/1.svg', 'w').write('<svg/>')\n\
+                open('small.csv', 'w').write('1'); open('display-1.svg', 'w').write('own')\n\
+                open('large.bin', 'wb').write(bytes(3 << 20))";
+    let args = ["--artifacts", into, "--artifact-size", "1MiB", "-c", code];
+    let outcome = json(&args);
+    assert_eq!(outcome["displays"][0]["media_type"], "image/svg+xml", "{outcome}");
+    let saved = outcome["displays"][0]["saved_to"].as_str().expect("saved");
+    assert_eq!(fs::read_to_string(saved).expect("saved"), "<svg/>");
+    assert!(saved.ends_with("display-1-2.svg"), "the program has a file of that name: {saved}");
+    let output = run(&args);
+    let said = text(&output.stderr);
+    for part in ["not kept: \"large.bin\": ", "--artifact-size", "cap of 1.0 MiB"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    // Two large files with room for one file.
+    let two = "for n in '12': open(f'large{n}.bin', 'wb').write(bytes(50 << 20))";
+    let args =
+        ["--artifacts", into, "--artifact-size", "200MiB", "--artifact-files", "1", "-c", two];
+    assert!(text(&run(&args).stderr).contains("beyond the cap of 1 artifacts"));
+    let shown = text(&run(&["-c", code]).stderr);
+    assert!(shown.contains("1 figure was shown; --artifacts DIR saves them"), "{shown}");
+}
+
+#[test]
+fn patterns_mean_what_people_mean() {
+    let code = "import os; os.makedirs('out/deep'); open('top.csv', 'w'); open('out/a', 'w')\n\
+                open('out/deep/b', 'w')";
+    for (pattern, expected) in [
+        ("./top.csv", vec!["top.csv"]),
+        ("out", vec!["out/a", "out/deep/b"]),
+        ("out/", vec!["out/a", "out/deep/b"]),
+        ("./out/*", vec!["out/a"]),
+    ] {
+        let outcome = json(&["--artifact", pattern, "-c", code]);
+        let artifacts = outcome["artifacts"].as_array().expect("artifacts");
+        let paths: Vec<_> = artifacts.iter().filter_map(|a| a["path"].as_str()).collect();
+        assert_eq!(paths, expected, "{pattern}");
+    }
+    let said = text(&run(&["--artifact", "nothing.csv", "-c", code]).stderr);
+    assert!(said.contains("the pattern \"nothing.csv\" has chosen no file"), "{said}");
+}
+
+#[test]
+fn a_program_comes_from_standard_input_and_inputs_stay_programs() {
+    let mut child = sandbox()
+        .args(["run", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sandbox");
+    child.stdin.take().expect("stdin").write_all(b"print(6 * 7)").expect("write");
+    assert_eq!(text(&child.wait_with_output().expect("output").stdout), "42\n");
+    let folder = tempfile::tempdir().expect("tempdir");
+    let tool = folder.path().join("tool");
+    fs::write(&tool, "#!/bin/sh\necho ran $1\n").expect("write");
+    let file = tool.to_str().expect("path");
+    let refused = run(&["--file", file, "--command", "--", "./tool", "x"]);
+    assert_eq!(refused.status.code(), Some(125), "a file that is no program stays none");
+    fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let output = run(&["--file", file, "--command", "--", "./tool", "x"]);
+    assert_eq!(text(&output.stdout), "ran x\n", "{output:?}");
+}
+
+#[test]
+fn processor_time_follows_the_time_limit() {
+    // Two seconds of one processor, of two seconds of time.
+    let outcome = json(&["--timeout", "2s", "-c", "while True: pass"]);
+    assert_eq!(outcome["termination"]["reason"], "wall_time", "{outcome}");
+    let outcome = json(&["--timeout", "9s", "--cpu-time", "300ms", "-c", "while True: pass"]);
+    assert_eq!(outcome["termination"]["reason"], "cpu_time", "{outcome}");
+    let said = text(&run(&bash("kill -SEGV $$")).stderr);
+    assert!(said.contains("signal 11 (segmentation fault)"), "{said}");
+}
+
+#[test]
 fn exit_statuses_tell_the_ends_apart() {
     for (args, status, line) in [
         (vec!["--timeout", "200ms"], 124, "wall-clock"),

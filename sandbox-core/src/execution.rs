@@ -25,6 +25,7 @@ pub enum Event {
 /// Events are delivered with back-pressure: a program that writes waits for a reader of events,
 /// and its wall clock runs. Call [`outcome`](Self::outcome) to stop listening.
 #[derive(Debug)]
+#[must_use = "dropping an execution kills its job; wait for outcome()"]
 pub struct Execution {
     events: mpsc::Receiver<Event>,
     outcome: oneshot::Receiver<Result<Outcome>>,

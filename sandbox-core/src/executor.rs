@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, Stream, StreamExt};
 
 use crate::verify::{self, Surroundings, Verification};
-use crate::{Capabilities, Error, ErrorKind, Execution, Job, Outcome, Result};
+use crate::{Capabilities, Error, ErrorKind, Execution, IntoJob, Job, Outcome, Result};
 
 /// Runs jobs. One trait for every backend and every wrapper; see [`ExecutorExt`] for the calls
 /// that applications use most.
@@ -68,13 +68,13 @@ pub fn sessions_unsupported(backend: &str) -> Error {
 /// Convenience on top of [`Executor`], for all of them alike.
 #[async_trait]
 pub trait ExecutorExt: Executor {
-    /// Runs a job to its outcome.
+    /// Runs a job, or what a builder has collected of one, to its outcome.
     ///
     /// # Errors
     ///
-    /// As for [`Executor::start`].
-    async fn run(&self, job: Job) -> Result<Outcome> {
-        self.start(job).await?.outcome().await
+    /// As for [`JobBuilder::build`](crate::JobBuilder::build) and [`Executor::start`].
+    async fn run(&self, job: impl IntoJob) -> Result<Outcome> {
+        self.start(job.into_job()?).await?.outcome().await
     }
 
     /// Attacks the sandbox with real attacks, as jobs, and says what became of each: of those on

@@ -49,6 +49,17 @@ pub struct FakeExecutor {
     starts: AtomicUsize,
     /// Command lines of background processes that outlived their job (a fault).
     survivors: Mutex<Vec<String>>,
+    /// Answers instead of interpreting.
+    answer: Option<Answer>,
+}
+
+/// What becomes of a job.
+struct Answer(Box<dyn Fn(&Job) -> Result<Outcome> + Send + Sync>);
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer")
+    }
 }
 
 impl Default for FakeExecutor {
@@ -61,6 +72,29 @@ impl FakeExecutor {
     /// A fake that behaves.
     pub fn new() -> Self {
         Self::with_fault(Fault::None)
+    }
+
+    /// A fake that has every usual runtime and answers each job with what `answer` says, for tests of
+    /// what is built on an executor.
+    ///
+    /// ```
+    /// use sandbox_core::{Enforcement, ExecutorExt as _, FakeExecutor, Job, Outcome, Termination};
+    ///
+    /// # async fn run() -> sandbox_core::Result<()> {
+    /// let fake = FakeExecutor::returning(|job| {
+    ///     assert_eq!(job.limits.processes, 64);
+    ///     Ok(Outcome::new(Termination::Exited(0), Enforcement::none()).with_stdout("42\n"))
+    /// });
+    /// assert_eq!(fake.run(Job::python("print(42)")).await?.stdout.text(), "42\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn returning(answer: impl Fn(&Job) -> Result<Outcome> + Send + Sync + 'static) -> Self {
+        let mut fake = Self::new();
+        let runtimes = crate::Runtime::defaults().map(|runtime| runtime.name);
+        fake.capabilities = fake.capabilities.with_runtimes(runtimes);
+        fake.answer = Some(Answer(Box::new(answer)));
+        fake
     }
 
     /// A fake that misbehaves.
@@ -91,7 +125,13 @@ impl FakeExecutor {
             .with_networks([Network::Denied])
             .with_files()
             .with_live_output();
-        Self { capabilities, fault, starts: AtomicUsize::new(0), survivors: Mutex::default() }
+        Self {
+            capabilities,
+            fault,
+            starts: AtomicUsize::new(0),
+            survivors: Mutex::default(),
+            answer: None,
+        }
     }
 
     /// How often a job was started, successfully or not.
@@ -114,6 +154,17 @@ impl Executor for FakeExecutor {
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
         if matches!(self.fault, Fault::RefuseStarts(count) if start < count) {
             return Err(Error::new(ErrorKind::HostExhausted, "start", "no room; try again"));
+        }
+        if let Some(Answer(answer)) = &self.answer {
+            self.capabilities.check(&job)?;
+            let outcome = answer(&job)?;
+            let (execution, driver) = Execution::channel();
+            let (events, _stop, finish) = driver.into_parts();
+            tokio::spawn(async move {
+                events.send(Event::Started).await;
+                finish.finish(Ok(outcome));
+            });
+            return Ok(execution);
         }
         let script = match &job.program {
             Program::Source { runtime, code } if runtime == "bash" => code.clone(),
@@ -385,7 +436,7 @@ impl Run {
 
     /// Spends processor time until a limit ends it.
     async fn spin(&mut self) -> Result<i32, Termination> {
-        let limit = self.job.limits.cpu;
+        let limit = self.job.limits.cpu(1);
         self.sleep(limit).await?;
         if self.limits_ignored {
             return Ok(0);

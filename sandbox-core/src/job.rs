@@ -1,8 +1,9 @@
 //! What to run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use crate::{Error, Layer, Limits, RelPath, Result};
 const MAX_SOURCE: usize = 16 << 20;
 
 /// What is executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Program {
     /// Source code for a named runtime, which the backend resolves to an interpreter.
@@ -28,12 +29,57 @@ pub enum Program {
 }
 
 /// Where bytes that go into the sandbox come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// From memory.
     Bytes(Bytes),
     /// From a file on the caller's machine, streamed when the job starts.
     Path(PathBuf),
+}
+
+/// Sizes, and no content: what jobs are given is nobody's log's.
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source { runtime, code } => {
+                write!(f, "Source({runtime:?}, {} bytes)", code.len())
+            }
+            Self::Command(argv) => {
+                let name = argv.first().map(String::as_str).unwrap_or_default();
+                write!(f, "Command({name:?}, {} arguments)", argv.len().saturating_sub(1))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Path(path) => write!(f, "Path({path:?})"),
+        }
+    }
+}
+
+impl fmt::Debug for JobSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("program", &self.program)
+            .field("args", &format_args!("{} arguments", self.args.len()))
+            .field("env", &self.env.keys())
+            .field("stdin", &self.stdin)
+            .field("files", &self.files)
+            .field("limits", &self.limits)
+            .field("network", &self.network)
+            .field("artifacts", &self.artifacts)
+            .field("stop_at_output_limit", &self.stop_at_output_limit)
+            .field("required", &self.required)
+            .field("allow_degraded", &self.allow_degraded)
+            .field("tenant", &self.tenant)
+            .field("idempotency_key", &self.idempotency_key)
+            .field("labels", &self.labels)
+            .finish()
+    }
 }
 
 impl From<PathBuf> for Content {
@@ -52,7 +98,44 @@ macro_rules! content_from {
     )+};
 }
 
-content_from!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+content_from!(Bytes, Vec<u8>, String);
+
+/// Text is content and no path; a [`Path`] is a file on the caller's machine.
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl From<&String> for Content {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Content {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<&Path> for Content {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Content {
+    fn from(path: &PathBuf) -> Self {
+        Self::Path(path.clone())
+    }
+}
 
 /// Which network a job has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +150,7 @@ pub enum Network {
 }
 
 /// The parts of a [`Job`]. Read them through a job; a job's parts never change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobSpec {
     /// What is executed.
@@ -130,28 +213,29 @@ pub struct Job(JobSpec);
 
 impl Job {
     /// Python source.
-    pub fn python(code: impl Into<Bytes>) -> JobBuilder {
+    pub fn python(code: impl AsRef<[u8]>) -> JobBuilder {
         Self::source("python", code)
     }
 
     /// R source.
-    pub fn r(code: impl Into<Bytes>) -> JobBuilder {
+    pub fn r(code: impl AsRef<[u8]>) -> JobBuilder {
         Self::source("r", code)
     }
 
     /// JavaScript source for Node.js.
-    pub fn node(code: impl Into<Bytes>) -> JobBuilder {
+    pub fn node(code: impl AsRef<[u8]>) -> JobBuilder {
         Self::source("node", code)
     }
 
     /// A bash script.
-    pub fn bash(code: impl Into<Bytes>) -> JobBuilder {
+    pub fn bash(code: impl AsRef<[u8]>) -> JobBuilder {
         Self::source("bash", code)
     }
 
     /// Source code for the runtime that the backend knows as `runtime`.
-    pub fn source(runtime: impl Into<String>, code: impl Into<Bytes>) -> JobBuilder {
-        JobBuilder::new(Program::Source { runtime: runtime.into(), code: code.into() })
+    pub fn source(runtime: impl Into<String>, code: impl AsRef<[u8]>) -> JobBuilder {
+        let code = Bytes::copy_from_slice(code.as_ref());
+        JobBuilder::new(Program::Source { runtime: runtime.into(), code })
     }
 
     /// A command with its arguments.
@@ -162,6 +246,28 @@ impl Job {
     /// A builder that starts from this job.
     pub fn to_builder(&self) -> JobBuilder {
         JobBuilder { spec: self.0.clone(), error: None }
+    }
+}
+
+/// What can be run: a job, or a builder of one.
+pub trait IntoJob: Send {
+    /// The job.
+    ///
+    /// # Errors
+    ///
+    /// As for [`JobBuilder::build`].
+    fn into_job(self) -> Result<Job>;
+}
+
+impl IntoJob for Job {
+    fn into_job(self) -> Result<Job> {
+        Ok(self)
+    }
+}
+
+impl IntoJob for JobBuilder {
+    fn into_job(self) -> Result<Job> {
+        self.build()
     }
 }
 
@@ -256,12 +362,24 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the wall-clock limit.
+    /// Sets the wall-clock limit. Default 30 s. Processor time follows it, unless
+    /// [`cpu`](Self::cpu) is set.
     pub fn timeout(self, wall: std::time::Duration) -> Self {
         self.limit(|limits| limits.wall = wall)
     }
 
-    /// Sets the memory limit.
+    /// Sets the limit of processor time. Default: all processors for as long as
+    /// [`timeout`](Self::timeout).
+    pub fn cpu(self, cpu: std::time::Duration) -> Self {
+        self.limit(|limits| limits.cpu = Some(cpu))
+    }
+
+    /// Sets the limit of processes and threads. Default 64.
+    pub fn processes(self, processes: u32) -> Self {
+        self.limit(|limits| limits.processes = processes)
+    }
+
+    /// Sets the memory limit. Default 512 MiB. The workspace follows it.
     pub fn memory(self, memory: crate::Size) -> Self {
         self.limit(|limits| limits.memory = memory)
     }
@@ -435,7 +553,7 @@ mod tests {
             (code().artifact("["), "artifacts", "["),
             (code().timeout(std::time::Duration::ZERO), "limits.wall", "1 ms to 24 h"),
             (code().timeout(std::time::Duration::MAX), "limits.wall", "1 ms to 24 h"),
-            (code().limit(|l| l.cpu = day * 2), "limits.cpu", "1 ms to 24 h"),
+            (code().limit(|l| l.cpu = Some(day * 2)), "limits.cpu", "1 ms to 24 h"),
             (code().memory(Size::b(0)), "limits.memory", "4.0 MiB"),
             (code().memory(Size::b(u64::MAX)), "limits.memory", "1.0 TiB"),
             (code().limit(|l| l.processes = 0), "limits.processes", "1 to 32768"),
@@ -451,6 +569,18 @@ mod tests {
             assert!(error.to_string().contains(remedy), "{error}");
             assert!(!error.may_have_run());
         }
+    }
+
+    #[test]
+    fn a_log_sees_names_and_sizes_and_no_content() {
+        let job = Job::python("print('source')").env("KEY", "hidden").arg("hidden");
+        let job = job.stdin("hidden").file("a.csv", "hidden").build().expect("job");
+        let text = format!("{job:?}");
+        assert!(
+            text.contains("KEY") && text.contains("a.csv") && text.contains("15 bytes"),
+            "{text}"
+        );
+        assert!(!text.contains("hidden") && !text.contains("source"), "{text}");
     }
 
     #[test]

@@ -59,14 +59,14 @@ pub use error::{Error, ErrorKind, Result};
 pub use execution::{Cancel, Driver, Event, EventSender, Execution, Finish, Stop, StopReason};
 pub use executor::{Executor, ExecutorExt, Session, SessionSpec, sessions_unsupported};
 pub use fake::{FakeExecutor, Fault};
-pub use job::{Content, Job, JobBuilder, JobSpec, Network, Program};
+pub use job::{Content, IntoJob, Job, JobBuilder, JobSpec, Network, Program};
 pub use limit::LimitConcurrency;
 pub use limits::{LimitKind, Limits, Size};
 pub use outcome::{
-    Cost, DiskEvidence, Display, MemoryEvidence, Outcome, OutputEvidence, Skipped, Start,
-    Termination, TimeEvidence, Timing, Usage,
+    Cost, DiskEvidence, Display, Failed, MemoryEvidence, Outcome, OutputEvidence, Saved, Skipped,
+    Start, Termination, TimeEvidence, Timing, Usage, signal_name,
 };
-pub use output::{Capture, Output, printable};
+pub use output::{Capture, Output, printable, quoted_name};
 pub use path::RelPath;
 pub use pattern::Pattern;
 pub use retry::Retry;

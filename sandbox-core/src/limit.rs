@@ -155,6 +155,6 @@ mod tests {
         drop(running);
         // The dropped execution gives its turn back.
         let patient = LimitConcurrency { deadline: Duration::from_secs(5), ..limited };
-        patient.run(sleeper("0")).await.expect("turn");
+        let _ = patient.run(sleeper("0")).await.expect("turn");
     }
 }

@@ -10,14 +10,24 @@ use crate::{Error, Result};
 pub type Size = ByteSize;
 
 /// What a job may use. Every field is a limit on the whole tree of processes unless its
-/// description says otherwise.
+/// description says otherwise. A limit that is `None` follows others, as the method of its name says.
+///
+/// ```
+/// use sandbox_core::{Limits, Size};
+///
+/// let mut limits = Limits::default();
+/// limits.memory = Size::gib(2);
+/// assert_eq!(limits.workspace(), Size::gib(1));
+/// assert_eq!(limits.file_size(), Size::gib(1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Time from the program's start to its end. Default 30 s; 1 ms to 24 h.
     pub wall: Duration,
-    /// Processor time, summed over all processes. Default 30 s; 1 ms to 24 h.
-    pub cpu: Duration,
+    /// Processor time, summed over all processes; see [`Limits::cpu`](Limits::cpu()). Default
+    /// `None`; 1 ms to 24 h.
+    pub cpu: Option<Duration>,
     /// Memory, including files in the workspace and `/tmp` where a backend keeps them in memory.
     /// Default 512 MiB; 4 MiB to 1 TiB.
     pub memory: Size,
@@ -25,10 +35,12 @@ pub struct Limits {
     pub processes: u32,
     /// Open files of one process. Default 256; 8 to 1,048,576.
     pub open_files: u32,
-    /// Size of one file. Default 64 MiB; 1 byte to 1 TiB.
-    pub file_size: Size,
-    /// Bytes in the workspace. Default 256 MiB; 64 KiB to 1 TiB.
-    pub workspace: Size,
+    /// Size of one file; see [`Limits::file_size`](Limits::file_size()). Default `None`; 1 byte to
+    /// 1 TiB.
+    pub file_size: Option<Size>,
+    /// Bytes in the workspace; see [`Limits::workspace`](Limits::workspace()). Default `None`;
+    /// 64 KiB to 1 TiB.
+    pub workspace: Option<Size>,
     /// Files and folders in the workspace. Default 10,000; 1 to 10,000,000.
     pub files: u64,
     /// Bytes kept of each output stream, half of them its beginning and half its end. Default
@@ -44,12 +56,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(30),
-            cpu: Duration::from_secs(30),
+            cpu: None,
             memory: Size::mib(512),
             processes: 64,
             open_files: 256,
-            file_size: Size::mib(64),
-            workspace: Size::mib(256),
+            file_size: None,
+            workspace: None,
             files: 10_000,
             output: Size::mib(1),
             artifacts: Size::mib(64),
@@ -59,10 +71,29 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Processor time on a machine with so many processors. Where the caller sets none, all of them
+    /// for as long as the wall-clock limit lets the job run.
+    pub fn cpu(&self, processors: u64) -> Duration {
+        let all = u32::try_from(processors.max(1)).unwrap_or(u32::MAX);
+        self.cpu.unwrap_or_else(|| self.wall.saturating_mul(all))
+    }
+
+    /// Size of one file. Where the caller sets none, the whole workspace.
+    pub fn file_size(&self) -> Size {
+        self.file_size.unwrap_or_else(|| self.workspace())
+    }
+
+    /// Bytes in the workspace. Where the caller sets none, half of the memory, which the files may be
+    /// in, and at least 256 MiB.
+    pub fn workspace(&self) -> Size {
+        self.workspace.unwrap_or_else(|| Size::b(self.memory.as_u64() / 2).max(Size::mib(256)))
+    }
+
     /// Checks every limit against its range.
     pub(crate) fn validate(&self) -> Result<()> {
         let day = Duration::from_secs(24 * 60 * 60);
-        for (field, value) in [("limits.wall", self.wall), ("limits.cpu", self.cpu)] {
+        let cpu = self.cpu.map(|cpu| ("limits.cpu", cpu));
+        for (field, value) in [("limits.wall", self.wall)].into_iter().chain(cpu) {
             if value < Duration::from_millis(1) || value > day {
                 let message = format!("{value:?} is out of range; give 1 ms to 24 h");
                 return Err(Error::invalid(field, message));
@@ -70,8 +101,8 @@ impl Limits {
         }
         for (field, value, low, high) in [
             ("limits.memory", self.memory, Size::mib(4), Size::tib(1)),
-            ("limits.file_size", self.file_size, Size::b(1), Size::tib(1)),
-            ("limits.workspace", self.workspace, Size::kib(64), Size::tib(1)),
+            ("limits.file_size", self.file_size(), Size::b(1), Size::tib(1)),
+            ("limits.workspace", self.workspace(), Size::kib(64), Size::tib(1)),
             ("limits.output", self.output, Size::b(0), Size::gib(1)),
             ("limits.artifacts", self.artifacts, Size::b(0), Size::tib(1)),
         ] {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Enforcement, LimitKind, Output, Size};
+use crate::output::printable;
+use crate::{Artifact, Enforcement, Error, LimitKind, Output, Pattern, RelPath, Size};
 
 /// Why and how the program ended, with the evidence for it.
 ///
@@ -57,11 +59,39 @@ impl Termination {
 }
 
 /// The end in a few words, for people: `stopped: wall-clock limit of 5s`.
+/// What a signal means, in the words that shells use.
+pub fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "arithmetic error",
+        9 => "killed",
+        10 => "user signal 1",
+        11 => "segmentation fault",
+        12 => "user signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        24 => "CPU time limit",
+        25 => "file size limit",
+        31 => "bad system call",
+        _ => return None,
+    })
+}
+
 impl fmt::Display for Termination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Signaled(signal) => write!(f, "killed by signal {signal}"),
+            Self::Signaled(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
             Self::WallTime(e) => write!(f, "stopped: wall-clock limit of {:?}", e.limit),
             Self::CpuTime(e) => write!(f, "stopped: CPU-time limit of {:?}", e.limit),
             Self::Memory(e) => {
@@ -137,6 +167,27 @@ pub struct Display {
     pub data: Bytes,
 }
 
+impl Display {
+    /// How names of files of this type end.
+    pub fn extension(&self) -> &'static str {
+        let media_type = self.media_type.split(';').next().unwrap_or_default().trim();
+        match media_type {
+            "image/png" => "png",
+            "image/jpeg" => "jpg",
+            "image/gif" => "gif",
+            "image/webp" => "webp",
+            "image/svg+xml" => "svg",
+            "application/pdf" => "pdf",
+            "application/json" => "json",
+            "text/html" => "html",
+            "text/markdown" => "md",
+            "text/csv" => "csv",
+            kind if kind.starts_with("text/") => "txt",
+            _ => "bin",
+        }
+    }
+}
+
 /// What a job used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -190,6 +241,7 @@ pub struct Cost {
 
 /// How a job ended, what it left, what it used, and what held it.
 #[derive(Clone, Debug)]
+#[must_use = "a program that failed is an outcome too"]
 #[non_exhaustive]
 pub struct Outcome {
     /// Why and how the program ended.
@@ -220,6 +272,44 @@ pub struct Outcome {
     pub facts: BTreeMap<String, String>,
 }
 
+/// How it ended, when, and what it took.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {:.1} s", self.termination, self.usage.wall.as_secs_f64())?;
+        self.usage.peak_memory.map_or(Ok(()), |peak| write!(f, ", {peak} of memory"))
+    }
+}
+
+/// A program that did not end with code 0, as an error.
+#[derive(Debug)]
+pub struct Failed(
+    /// What became of it.
+    pub Box<Outcome>,
+);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.termination)?;
+        let errors = self.0.stderr.text();
+        match errors.lines().rev().find(|line| !line.trim().is_empty()) {
+            Some(last) => write!(f, ": {}", printable(last.trim())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// What [`Outcome::save_all`] saved.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Saved {
+    /// Where each artifact and each display is, by its path or name in the outcome.
+    pub paths: BTreeMap<String, PathBuf>,
+    /// What could not be saved, and why.
+    pub failed: Vec<(String, Error)>,
+}
+
 impl Outcome {
     /// An outcome with this end, this isolation and nothing else.
     pub fn new(termination: Termination, enforcement: Enforcement) -> Self {
@@ -240,9 +330,79 @@ impl Outcome {
         }
     }
 
+    /// The outcome with this on standard output, for fakes.
+    pub fn with_stdout(mut self, text: impl AsRef<[u8]>) -> Self {
+        self.stdout = Output::whole(text.as_ref());
+        self
+    }
+
     /// Whether the program exited with code 0.
     pub fn is_success(&self) -> bool {
         self.termination.is_success()
+    }
+
+    /// Names of files for the displays, in their order: `display-1.png`, and none that an artifact
+    /// has.
+    pub fn display_names(&self) -> Vec<String> {
+        let name = |(index, display): (usize, &Display)| {
+            let extension = display.extension();
+            let mut name = format!("display-{}.{extension}", index + 1);
+            let mut again = 1;
+            while self.artifact(&name).is_some() {
+                again += 1;
+                name = format!("display-{}-{again}.{extension}", index + 1);
+            }
+            name
+        };
+        self.displays.iter().enumerate().map(name).collect()
+    }
+
+    /// Saves every artifact beneath `folder`, and every display as a file of
+    /// [its name](Self::display_names). Goes on after what cannot be saved.
+    pub async fn save_all(&self, folder: impl AsRef<Path>) -> Saved {
+        let folder = folder.as_ref();
+        let shown = self.displays.iter().zip(self.display_names()).filter_map(|(display, name)| {
+            let path = RelPath::new(name).ok()?;
+            Some(Artifact::from_bytes(path, display.data.clone()))
+        });
+        let shown: Vec<_> = shown.collect();
+        let mut saved = Saved::default();
+        for artifact in self.artifacts.iter().chain(&shown) {
+            match artifact.save_to(folder).await {
+                Ok(path) => {
+                    saved.paths.insert(artifact.path().to_owned(), path);
+                }
+                Err(error) => saved.failed.push((artifact.path().to_owned(), error)),
+            }
+        }
+        saved
+    }
+
+    /// Those of the job's patterns that chose no file: neither an artifact nor one that was skipped.
+    pub fn unmatched<'a>(&self, patterns: &'a [Pattern]) -> Vec<&'a Pattern> {
+        let artifacts = self.artifacts.iter().map(Artifact::path);
+        let paths: Vec<_> = artifacts.chain(self.skipped.iter().map(|s| s.path.as_str())).collect();
+        let chose = |pattern: &&Pattern| !paths.iter().any(|path| pattern.matches(path));
+        patterns.iter().filter(chose).collect()
+    }
+
+    /// The outcome, or, unless the program exited with code 0, it as an error that says how it ended
+    /// and the last line of its standard error.
+    ///
+    /// # Errors
+    ///
+    /// The program failed, or a limit ended it.
+    ///
+    /// ```
+    /// # use sandbox_core::{ExecutorExt as _, FakeExecutor, Job};
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let outcome = FakeExecutor::new().run(Job::bash("echo 42")).await?.into_result()?;
+    /// assert_eq!(outcome.stdout.text(), "42\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_result(self) -> std::result::Result<Self, Failed> {
+        if self.is_success() { Ok(self) } else { Err(Failed(Box::new(self))) }
     }
 
     /// The artifact at `path`.

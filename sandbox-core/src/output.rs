@@ -17,6 +17,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// A stream that is there from its beginning to its end.
+    pub fn whole(bytes: impl AsRef<[u8]>) -> Self {
+        let head = Bytes::copy_from_slice(bytes.as_ref());
+        Self { total: head.len() as u64, head, tail: Bytes::new() }
+    }
+
     /// Whether bytes between head and tail were dropped.
     pub fn is_truncated(&self) -> bool {
         self.omitted() > 0
@@ -137,6 +143,31 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         c => c.to_string(),
     };
     Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// A name that a program chose, in quotes: letters of every language and emoji stay as they are, and
+/// what would be another line, turn the text around or be seen by nobody becomes an escape.
+pub fn quoted_name(name: &str) -> String {
+    let escape = |c: char| match c {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        c if c.is_control() || is_invisible(c) => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    };
+    let escaped: String = name.chars().map(escape).collect();
+    format!("\"{escaped}\"")
+}
+
+/// Characters that show nothing or move others; the joiners of emoji and of some languages' letters
+/// are none of them.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' | '\u{e000}'..='\u{f8ff}')
 }
 
 #[cfg(test)]

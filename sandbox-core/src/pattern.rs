@@ -6,8 +6,10 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{Error, Result};
 
-/// A glob over paths relative to the workspace: `*` stays within a folder, `**` crosses folders.
-#[derive(Clone, Debug)]
+/// A glob over paths relative to the workspace: `*` stays within a folder, `**` crosses folders. A
+/// folder's name chooses what is in it, with or without a `/` at its end; a `./` at the beginning
+/// says nothing.
+#[derive(Clone)]
 pub struct Pattern {
     text: String,
     matcher: GlobMatcher,
@@ -29,7 +31,21 @@ impl Pattern {
         if glob.len() > 4096 || glob.contains('\0') {
             return Err(invalid("the glob is over 4,096 bytes or contains a NUL".into()));
         }
-        let compiled = GlobBuilder::new(glob).literal_separator(true).build();
+        let mut relative = glob;
+        while let Some(rest) = relative.strip_prefix("./") {
+            relative = rest.trim_start_matches('/');
+        }
+        let whole = match relative.trim_end_matches('/') {
+            "" | "." => "**".to_owned(),
+            folder if folder.len() < relative.len() => format!("{folder}/**"),
+            // Without a wildcard it is the name of a file or of a folder.
+            name if !name.contains(['*', '?', '[', '{', '\\']) => {
+                let name = name.replace(',', "[,]").replace('}', "[}]");
+                format!("{{{name},{name}/**}}")
+            }
+            name => name.to_owned(),
+        };
+        let compiled = GlobBuilder::new(&whole).literal_separator(true).build();
         let glob_error = |error: globset::Error| invalid(format!("{glob:?}: {}", error.kind()));
         let matcher = compiled.map_err(glob_error)?.compile_matcher();
         Ok(Self { text: glob.to_owned(), matcher })
@@ -49,6 +65,12 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.text)
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -67,6 +89,20 @@ mod tests {
         assert!(matches("**/*.png", "out/deep/a.png"));
         assert!(matches("**", "out/a"));
         assert!(!matches("nothing", "a"));
+    }
+
+    #[test]
+    fn a_folder_is_what_is_in_it() {
+        let matches = |glob: &str, path: &str| Pattern::new(glob).expect(glob).matches(path);
+        for folder in ["out", "out/", "./out", "././out//", "out/**"] {
+            assert!(matches(folder, "out/a") && matches(folder, "out/deep/a"), "{folder}");
+            assert!(!matches(folder, "output") && !matches(folder, "a/out/b"), "{folder}");
+        }
+        assert!(matches("./top.csv", "top.csv") && matches("top.csv", "top.csv"));
+        assert!(matches("a,b.csv", "a,b.csv") && !matches("a,b.csv", "a"));
+        assert!(matches("*/", "out/a") && !matches("*/", "a"));
+        assert!(matches(".", "a/b") && matches("./", "a"));
+        assert!(matches("a}b", "a}b"));
     }
 
     #[test]

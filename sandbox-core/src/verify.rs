@@ -280,7 +280,7 @@ fn small() -> Limits {
         memory: Size::mib(64),
         processes: 16,
         open_files: 64,
-        workspace: Size::mib(1),
+        workspace: Some(Size::mib(1)),
         ..Limits::default()
     }
 }

@@ -71,6 +71,7 @@ struct ArtifactJson {
 struct DisplayJson {
     media_type: String,
     base64: String,
+    saved_to: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,7 +114,8 @@ struct ErrorJson {
 }
 
 impl OutcomeJson {
-    /// Describes `outcome`; `saved_to` says where artifacts were saved, by path.
+    /// Describes `outcome`; `saved_to` says where artifacts were saved, by path, and displays, by
+    /// [their names](Outcome::display_names).
     pub fn new(outcome: &Outcome, saved_to: &BTreeMap<String, PathBuf>) -> Self {
         let artifact = |artifact: &Artifact| ArtifactJson {
             path: artifact.path().to_owned(),
@@ -122,9 +124,10 @@ impl OutcomeJson {
             media_type: artifact.media_type().to_owned(),
             saved_to: saved_to.get(artifact.path()).cloned(),
         };
-        let display = |display: &Display| DisplayJson {
+        let display = |(display, name): (&Display, String)| DisplayJson {
             media_type: display.media_type.clone(),
             base64: STANDARD.encode(&display.data),
+            saved_to: saved_to.get(&name).cloned(),
         };
         Self {
             version: VERSION,
@@ -134,7 +137,7 @@ impl OutcomeJson {
             artifacts: outcome.artifacts.iter().map(artifact).collect(),
             skipped: outcome.skipped.clone(),
             limits_hit: outcome.limits_hit.clone(),
-            displays: outcome.displays.iter().map(display).collect(),
+            displays: outcome.displays.iter().zip(outcome.display_names()).map(display).collect(),
             usage: UsageJson {
                 wall_ms: millis(outcome.usage.wall),
                 cpu_ms: millis(outcome.usage.cpu),

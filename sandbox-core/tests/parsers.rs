@@ -82,10 +82,10 @@ proptest! {
             .artifact(&glob).tenant(name.clone()).label(name, glob)
             .limit(|limits| {
                 limits.wall = Duration::from_nanos(wall);
-                limits.cpu = Duration::from_secs(wall);
+                limits.cpu = Some(Duration::from_secs(wall));
                 limits.memory = Size::b(bytes);
-                limits.file_size = Size::b(bytes);
-                limits.workspace = Size::b(bytes);
+                limits.file_size = Some(Size::b(bytes));
+                limits.workspace = Some(Size::b(bytes));
                 limits.output = Size::b(bytes);
                 limits.artifacts = Size::b(bytes);
                 limits.processes = count;

@@ -1,13 +1,15 @@
 //! Version 1 of what travels between a backend and its runner is what the golden files say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sandbox_core::remote::{Answer, Ask, Body, Payload, Request, Run, RunProgram, Upload};
-use sandbox_core::{Job, Layer};
+use sandbox_core::{Job, Layer, Size};
 use serde_json::Value;
 
 fn request() -> Request {
     let job = Job::python("print(1)").arg("a").env("NAME", "value").artifact("*.png");
+    let job = job.cpu(Duration::from_secs(30)).limit(|l| l.file_size = Some(Size::mib(64)));
     let job = job.build().expect("job");
     let code = Payload::Inline("print(1)".into());
     let program = RunProgram::Source { runtime: "python".into(), code };

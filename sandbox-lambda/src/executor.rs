@@ -377,6 +377,7 @@ impl Direct {
         let not_off = job.required_layers(NOT_OFF).filter(|layer| !required.contains(layer));
         let not_off: BTreeSet<_> = not_off.collect();
         let function = route(&self.shared.functions, &job.limits)?.clone();
+        let job = function.bounded(job)?;
         let tenant = self.shared.tenant(&job)?;
         let items = Items::read(&job).await?;
         let key = match &job.idempotency_key {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use aws_sdk_lambda::types::Architecture as AwsArchitecture;
-use sandbox_core::{Error, ErrorKind, Limits, Result, Size};
-
+use sandbox_core::{Error, ErrorKind, Job, Limits, Result, Size};
 use tokio::time::timeout;
 
 use crate::{service, trace};
 
 /// Memory of a function that is not the job's.
 const RESERVED: u64 = 64 << 20;
+/// The same of its storage.
+const STORAGE_RESERVED: u64 = 64 << 20;
 /// Time of an invocation that is not the job's: inputs, artifacts, answer.
 const MARGIN: Duration = Duration::from_secs(3);
 /// Longest wait for a function's configuration.
@@ -119,22 +120,31 @@ impl FunctionSpec {
         Size::b(self.memory.as_u64().saturating_sub(RESERVED))
     }
 
+    /// The job with a workspace that the function has room for, where the job's own follows its
+    /// memory.
+    pub(crate) fn bounded(&self, job: Job) -> Result<Job> {
+        let room = Size::b(self.ephemeral_storage.as_u64().saturating_sub(STORAGE_RESERVED));
+        if job.limits.workspace.is_some() || job.limits.workspace() <= room {
+            return Ok(job);
+        }
+        job.to_builder().limit(|limits| limits.workspace = Some(room)).build()
+    }
+
     fn fits(&self, limits: &Limits) -> bool {
         self.room() >= limits.memory && self.timeout >= limits.wall + MARGIN
     }
 }
 
-/// The smallest function that can hold the job's limits. A job whose limit of processor time was
-/// raised above that of wall-clock time asks for that many processors.
+/// The smallest function that can hold the job's limits. A job whose limit of processor time is
+/// above that of wall-clock time asks for that many processors.
 pub(crate) fn route<'a>(
     functions: &'a [FunctionSpec],
     limits: &Limits,
 ) -> Result<&'a FunctionSpec> {
     let mut fitting: Vec<_> = functions.iter().filter(|function| function.fits(limits)).collect();
     fitting.sort_by_key(|function| (function.memory, function.timeout));
-    let processors = limits.cpu.as_secs_f64() / limits.wall.as_secs_f64();
-    let raised = limits.cpu > Limits::default().cpu && processors > 1.0;
-    let wanted = if raised { processors } else { 0.0 };
+    let processors = limits.cpu.map(|cpu| cpu.as_secs_f64() / limits.wall.as_secs_f64());
+    let wanted = processors.filter(|processors| *processors > 1.0).unwrap_or(0.0);
     let enough = fitting.iter().find(|function| function.processors() >= wanted);
     enough.or(fitting.last()).copied().ok_or_else(|| {
         let have: Vec<_> = functions
@@ -159,6 +169,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_workspace_that_follows_memory_stays_within_the_function() {
+        let function = FunctionSpec::new("f", Size::mib(4096), Duration::from_secs(60));
+        let of = |job: sandbox_core::JobBuilder| {
+            let job = function.bounded(job.build().expect("job")).expect("bounded");
+            job.limits.workspace()
+        };
+        assert_eq!(of(Job::python("1")), Size::mib(256));
+        assert_eq!(of(Job::python("1").memory(Size::gib(3))), Size::mib(448));
+        let asked = Job::python("1").limit(|limits| limits.workspace = Some(Size::gib(1)));
+        assert_eq!(of(asked), Size::gib(1), "what was asked for by name is not changed");
+    }
+
+    #[test]
     fn a_job_goes_to_the_smallest_function_that_holds_it() {
         let function = |name: &str, mib, seconds| {
             FunctionSpec::new(name, Size::mib(mib), Duration::from_secs(seconds))
@@ -178,8 +201,8 @@ mod tests {
         assert_eq!(name(|l| l.wall = Duration::from_secs(1)).expect("quick"), "short");
         assert_eq!(name(|l| l.memory = Size::gib(1)).expect("memory"), "long");
         assert_eq!(name(|l| l.wall = Duration::from_secs(300)).expect("time"), "long");
-        assert_eq!(name(|l| l.cpu = Duration::from_secs(60)).expect("two CPUs"), "large");
-        assert_eq!(name(|l| l.cpu = Duration::from_secs(600)).expect("as many"), "large");
+        assert_eq!(name(|l| l.cpu = Some(Duration::from_secs(60))).expect("two CPUs"), "large");
+        assert_eq!(name(|l| l.cpu = Some(Duration::from_secs(600))).expect("as many"), "large");
         let error = name(|l| l.memory = Size::gib(4)).expect_err("too much");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.message().contains("large (4.0 GiB, 60 s)"), "{error}");

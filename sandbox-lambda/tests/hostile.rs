@@ -94,9 +94,9 @@ async fn descriptors_disk_and_rlimits_hold() {
 
     let fill = "for n in range(64):\n    open(f'f{n}', 'wb').write(b'x' * (1 << 20))\nprint('full')\n\
                 import time; time.sleep(1); print('left alone')";
-    let outcome = and_next(&executor, limited(fill, |l| l.workspace = Size::mib(16))).await;
+    let outcome = and_next(&executor, limited(fill, |l| l.workspace = Some(Size::mib(16)))).await;
     assert!(matches!(outcome.termination, Termination::Disk(_)), "{:?}", outcome.termination);
-    let control = and_next(&executor, limited(fill, |l| l.workspace = Size::mib(128))).await;
+    let control = and_next(&executor, limited(fill, |l| l.workspace = Some(Size::mib(128)))).await;
     assert_eq!(control.stdout.text(), "full\nleft alone\n");
 
     let sparse = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n\
@@ -134,7 +134,7 @@ async fn many_files_and_deep_folders_are_wiped() {
 async fn time_is_up_for_spinners_sleepers_and_the_deaf() {
     let (_cloud, executor) = Cloud::with_runner().await;
     let job = Job::bash("while :; do :; done & while :; do :; done")
-        .limit(|limits| limits.cpu = Duration::from_millis(500));
+        .limit(|limits| limits.cpu = Some(Duration::from_millis(500)));
     let outcome = and_next(&executor, job).await;
     assert!(matches!(outcome.termination, Termination::CpuTime(_)), "{:?}", outcome.termination);
     let deaf = "import os, signal, time\n\

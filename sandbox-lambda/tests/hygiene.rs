@@ -407,7 +407,7 @@ async fn a_full_tmp_is_the_jobs_problem_and_not_the_next_ones() {
     let executor = cloud.executor("small").await;
     let fill = "dd if=/dev/zero of=fill bs=1M count=200 2>&1 | grep -c 'No space'; \
                 for i in $(seq 1000); do echo $i >more-$i; done 2>/dev/null; echo filled";
-    let job = Job::bash(fill).limit(|l| l.file_size = Size::gib(1));
+    let job = Job::bash(fill).limit(|l| l.file_size = Some(Size::gib(1)));
     let outcome = run(&executor, job.artifact("*.none")).await.expect("outcome");
     assert_eq!(outcome.stdout.text(), "1\nfilled\n", "{}", outcome.stderr.text());
     let job = Job::bash("wc -c <input; df -B1 --output=used /tmp | tail -1").file("input", "abc");
@@ -421,7 +421,7 @@ async fn a_full_tmp_is_the_jobs_problem_and_not_the_next_ones() {
 async fn the_workspace_limit_ends_a_job_that_fills_the_disk() {
     let (_cloud, executor) = Cloud::with_runner().await;
     let fill = "for i in $(seq 100); do head -c 4M /dev/zero >fill-$i; done";
-    let job = Job::bash(fill).limit(|l| l.workspace = Size::mib(32)).artifact("*.none");
+    let job = Job::bash(fill).limit(|l| l.workspace = Some(Size::mib(32))).artifact("*.none");
     let outcome = run(&executor, job).await.expect("outcome");
     let Termination::Disk(evidence) = &outcome.termination else {
         panic!("{:?}", outcome.termination)

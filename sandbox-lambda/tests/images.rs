@@ -92,7 +92,7 @@ fn main() {
 impl Image {
     fn run(&self, job: JobBuilder) -> Result<Outcome, Failed> {
         let job = job.timeout(Duration::from_secs(50)).memory(Size::gib(1)).limit(|limits| {
-            limits.cpu = Duration::from_secs(50);
+            limits.cpu = Some(Duration::from_secs(50));
         });
         let outcome = self.runtime.block_on(self.executor.run(job.build()?))?;
         match outcome.is_success() {
@@ -147,7 +147,7 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
 /// Draws what nobody saves; the wrapper works where the workspace is somewhere else, too.
 fn display(image: &Image, job: JobBuilder) -> Check {
     let job = job.timeout(Duration::from_secs(50)).memory(Size::gib(1));
-    let job = job.limit(|limits| limits.cpu = Duration::from_secs(50)).build()?;
+    let job = job.limit(|limits| limits.cpu = Some(Duration::from_secs(50))).build()?;
     let plain = image.runtime.block_on(image.executor.run(job.clone()))?;
     ensure(plain.displays.is_empty(), || "shown without the wrapper".into())?;
     let shown = Displays::new(Arc::clone(&image.executor));
@@ -208,7 +208,7 @@ fn programs(image: &Image) -> Check {
         if path.extension().is_some_and(|found| found == extension) && !but.contains(&name.as_str())
         {
             let runtime = if extension == "py" { "python" } else { "node" };
-            image.run(Job::source(runtime, fs::read(&path)?)).map_err(|failed| {
+            let _ = image.run(Job::source(runtime, fs::read(&path)?)).map_err(|failed| {
                 Failed::from(format!("{name}: {}", failed.message().unwrap_or_default()))
             })?;
             ran += 1;

@@ -216,7 +216,7 @@ async fn tenants_have_environments_of_their_own() {
     assert_eq!(error.kind(), ErrorKind::InvalidJob, "{error}");
     let before = cloud.lambda.environments("separated").await;
     for tenant in ["ann", "bob", "ann"] {
-        run(&executor, hello().tenant(tenant)).await.expect("outcome");
+        let _ = run(&executor, hello().tenant(tenant)).await.expect("outcome");
     }
     assert_eq!(cloud.lambda.environments("separated").await, before + 2);
 
@@ -224,7 +224,7 @@ async fn tenants_have_environments_of_their_own() {
     let executor = executor.expect("executor");
     let before = cloud.lambda.environments("separated").await;
     for _ in 0..2 {
-        run(&executor, hello()).await.expect("outcome");
+        let _ = run(&executor, hello()).await.expect("outcome");
     }
     assert_eq!(cloud.lambda.environments("separated").await, before + 2);
 

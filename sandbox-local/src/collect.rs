@@ -309,7 +309,7 @@ impl Walk<'_> {
             None => false,
             Some(stamp) => Stamp::of(&file).map_err(|error| errno_of(&error))? == *stamp,
         };
-        self.found.file_at_size_limit |= !unchanged && size == limits.file_size.as_u64();
+        self.found.file_at_size_limit |= !unchanged && size == limits.file_size().as_u64();
         if !self.is_chosen(path) || (self.job.artifacts.is_empty() && unchanged) {
             return Ok(());
         }

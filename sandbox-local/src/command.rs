@@ -2,12 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use sandbox_core::{Job, Limits, Program};
 
 use crate::interpreter::{Interpreter, PATH};
+
+/// Variables by which libraries are told how many threads to start.
+const THREAD_POOLS: [&str; 7] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+];
 
 /// What the helper executes.
 #[derive(Debug)]
@@ -20,8 +30,13 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// `tmp` is the job's folder for temporary files.
-    pub(crate) fn of(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Self {
+    /// `tmp` is the job's folder for temporary files; `processors` are those that it may use.
+    pub(crate) fn of(
+        job: &Job,
+        interpreter: Option<&Interpreter>,
+        tmp: &str,
+        processors: u64,
+    ) -> Self {
         let mut argv = match (&job.program, interpreter) {
             (Program::Command(argv), _) => argv.clone(),
             (_, Some(interpreter)) => {
@@ -35,7 +50,11 @@ impl Command {
         };
         let program = argv.first().cloned().unwrap_or_default();
         argv.extend(job.args.iter().cloned());
-        Self { candidates: candidates(&program), argv, env: environment(job, interpreter, tmp) }
+        Self {
+            candidates: candidates(&program),
+            argv,
+            env: environment(job, interpreter, tmp, processors),
+        }
     }
 }
 
@@ -47,7 +66,13 @@ fn candidates(program: &str) -> Vec<String> {
 }
 
 /// Built from nothing: the sandbox's few variables, the runtime's, the job's.
-fn environment(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Vec<String> {
+fn environment(
+    job: &Job,
+    interpreter: Option<&Interpreter>,
+    tmp: &str,
+    processors: u64,
+) -> Vec<String> {
+    let threads = processors.to_string();
     let mut path = PATH.join(":");
     let own_bin = interpreter.and_then(|i| i.program.parent()).and_then(Path::to_str);
     if let Some(bin) = own_bin.filter(|bin| !PATH.contains(bin)) {
@@ -60,6 +85,8 @@ fn environment(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Vec<S
         ("TMPDIR", tmp),
         ("USER", "sandbox"),
     ]);
+    // Pools of threads would be as large as the machine, of which a job may have a part.
+    variables.extend(THREAD_POOLS.map(|name| (name, threads.as_str())));
     let runtime = interpreter.iter().flat_map(|i| &i.runtime.env);
     variables.extend(runtime.map(|(name, value)| (name.as_str(), value.as_str())));
     variables.extend(job.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -69,13 +96,19 @@ fn environment(job: &Job, interpreter: Option<&Interpreter>, tmp: &str) -> Vec<S
 /// Limits of each process, as resource number and value; soft and hard are the same.
 /// `watch_memory` says that no cgroup limits memory; `spare` is how far the limit of the user's
 /// processes is above that of the job's.
-pub(crate) fn rlimits(limits: &Limits, watch_memory: bool, spare: u64) -> Vec<(u64, u64)> {
-    let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+pub(crate) fn rlimits(
+    limits: &Limits,
+    processors: u64,
+    watch_memory: bool,
+    spare: u64,
+) -> Vec<(u64, u64)> {
+    // Later than the supervisor, which sums the tree: a backstop. The kernel compares it with a clock
+    // that counts whole ticks, and was up to 6 % ahead of the exact one on a busy host.
+    let cpu_seconds = (limits.cpu(processors).as_secs() + 2).saturating_mul(5) / 4;
     let processes = u64::from(limits.processes) + spare;
     let mut all = vec![
-        // A second later than the supervisor, which sums the tree: a backstop.
-        (Resource::RLIMIT_CPU, whole_seconds(limits.cpu) + 1),
-        (Resource::RLIMIT_FSIZE, limits.file_size.as_u64()),
+        (Resource::RLIMIT_CPU, cpu_seconds),
+        (Resource::RLIMIT_FSIZE, limits.file_size().as_u64()),
         (Resource::RLIMIT_NOFILE, u64::from(limits.open_files)),
         (Resource::RLIMIT_NPROC, processes),
         // One byte, not zero: the kernel ignores zero when a host pipes core dumps into a

@@ -26,8 +26,8 @@ use crate::{launch, run};
 
 /// Runs jobs on this Linux machine.
 ///
-/// Cheap to share (`Arc`), made once: making it probes the host.
-#[derive(Debug)]
+/// Cheap to clone, made once: making it probes the host.
+#[derive(Clone, Debug)]
 pub struct LocalExecutor {
     shared: Arc<Shared>,
     capabilities: Capabilities,
@@ -315,6 +315,15 @@ impl Shared {
     /// Whether the caller left this layer out.
     pub(crate) fn leaves_out(&self, layer: Layer) -> bool {
         self.left_out.contains(&layer)
+    }
+
+    /// How many processors a job can keep busy.
+    pub(crate) fn processors(&self) -> u64 {
+        let bound = self.parents.iter().filter(|parent| parent.bandwidth);
+        let bound = bound.filter_map(|parent| parent.processors).next();
+        bound.map_or(self.host.cpus, |processors| {
+            (processors.ceil() as u64).clamp(1, self.host.cpus)
+        })
     }
 
     /// The filter for a job with that network.

@@ -177,7 +177,13 @@ fn place_one(
     // Nothing of the job has run, so that no folder on the way can be a link.
     let flags =
         OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(workspace.as_fd(), path.as_str(), flags, Mode::from_bits_truncate(0o644));
+    // A program stays one.
+    let executable = match &source {
+        Source::File(from, _) => from.metadata().is_ok_and(|metadata| metadata.mode() & 0o111 != 0),
+        Source::Bytes(_) => false,
+    };
+    let mode = Mode::from_bits_truncate(if executable { 0o755 } else { 0o644 });
+    let file = openat(workspace.as_fd(), path.as_str(), flags, mode);
     let mut file = File::from(file.map_err(|errno| failed(errno.into()))?);
     match source {
         Source::Bytes(bytes) => io::Write::write_all(&mut file, &bytes).map_err(failed)?,

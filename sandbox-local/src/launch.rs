@@ -151,7 +151,7 @@ pub(crate) fn base_plan(
         job_ids: identity.job,
         helper_ids: identity.helper,
         wall_ns: nanos(limits.wall),
-        cpu_us: u64::try_from(limits.cpu.as_micros()).unwrap_or(u64::MAX),
+        cpu_us: u64::try_from(limits.cpu(host.cpus).as_micros()).unwrap_or(u64::MAX),
         memory_limit: limits.memory.as_u64(),
         cpus: host.cpus,
         page_size: host.page_size,
@@ -194,7 +194,7 @@ pub(crate) fn limit(
     } else {
         0
     };
-    plan.rlimits = command::rlimits(limits, watch, spare);
+    plan.rlimits = command::rlimits(limits, host.cpus, watch, spare);
     plan.rlimits.retain(|(resource, _)| {
         let layer = match *resource {
             nproc if nproc == Resource::RLIMIT_NPROC as u64 => Layer::Processes,

@@ -152,7 +152,7 @@ impl Layout {
         // The folder itself and the entry script have inodes too, and folders that binds need. To
         // the kernel, 0 is no limit.
         let inodes = limits.map_or(0, |limits| limits.files.saturating_add(16));
-        let size = limits.map_or(0, |limits| limits.workspace.as_u64());
+        let size = limits.map_or(0, |limits| limits.workspace().as_u64());
         for (path, mode) in [("dev/shm", "1777"), ("tmp", "1777"), ("work", "0700")] {
             let options = format!("size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}");
             layout.add(RootOp::Tmpfs, path, options);

@@ -117,10 +117,10 @@ async fn prepare(
     let folder = if namespaces { None } else { Some(host_folder(&mut plan, &parent, owner)?) };
     if !namespaces && shared.exclusive.is_some() && disk.is_some() {
         plan.scratch = parent.to_string_lossy().into_owned();
-        plan.scratch_limit = limits.workspace.as_u64();
+        plan.scratch_limit = limits.workspace().as_u64();
     }
     let tmp = folder.as_ref().map_or("/tmp".to_owned(), |folder| folder.join("tmp"));
-    let command = command::Command::of(&job, interpreter.as_ref(), &tmp);
+    let command = command::Command::of(&job, interpreter.as_ref(), &tmp, shared.processors());
     let group = cgroup::name(&shared.host.ids, number);
     limit(&mut plan, &shared.host, &shared.parents, &group, limits, inputs, |layer| {
         shared.leaves_out(layer)
@@ -391,6 +391,7 @@ impl Running {
             file_at_size_limit,
             output_truncated: stdout.is_over() || stderr.is_over(),
             over_artifact_caps: over_caps,
+            processors: shared.host.cpus,
         };
         let termination = report.termination(&job.limits, &known);
         let hit = report.limits_hit(&termination, &known);

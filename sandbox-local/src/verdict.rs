@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) file_at_size_limit: bool,
     pub(crate) output_truncated: bool,
     pub(crate) over_artifact_caps: bool,
+    /// Those of this machine.
+    pub(crate) processors: u64,
 }
 
 /// The helper's report.
@@ -81,7 +83,7 @@ impl Report {
             peak: self.memory_peak(),
             oom_kills: self.0[report::OOM_KILLS],
         };
-        let cpu = || TimeEvidence { limit: limits.cpu, used: self.cpu() };
+        let cpu = || TimeEvidence { limit: limits.cpu(known.processors), used: self.cpu() };
         match self.0[report::CAUSE] {
             cause::MEMORY => Termination::Memory(memory()),
             cause::WALL => {
@@ -90,7 +92,7 @@ impl Report {
             cause::CPU => Termination::CpuTime(cpu()),
             cause::DISK => Termination::Disk(DiskEvidence {
                 limit_kind: LimitKind::Workspace,
-                limit: limits.workspace,
+                limit: limits.workspace(),
                 signal: SIGKILL,
             }),
             cause::KILLED => match &known.output {
@@ -113,9 +115,11 @@ impl Report {
         // A signal that a limit sends is that limit's verdict only when the limit was reached:
         // a program can send itself any signal.
         match status {
-            SIGXFSZ if known.file_at_size_limit => disk(LimitKind::FileSize, limits.file_size),
-            SIGBUS if self.0[report::NO_SPACE] != 0 => disk(LimitKind::Workspace, limits.workspace),
-            SIGXCPU | SIGKILL if cpu.used >= limits.cpu => Termination::CpuTime(cpu),
+            SIGXFSZ if known.file_at_size_limit => disk(LimitKind::FileSize, limits.file_size()),
+            SIGBUS if self.0[report::NO_SPACE] != 0 => {
+                disk(LimitKind::Workspace, limits.workspace())
+            }
+            SIGXCPU | SIGKILL if cpu.used >= cpu.limit => Termination::CpuTime(cpu),
             signal => Termination::Signaled(signal),
         }
     }

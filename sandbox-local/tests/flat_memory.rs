@@ -33,7 +33,7 @@ async fn tiny_pieces_cost_what_they_weigh() {
 async fn output_past_its_cap_costs_no_memory() {
     let executor = executor().await;
     let flood = |bytes: u64| Job::command(["head", "-c", &bytes.to_string(), "/dev/zero"]).build();
-    executor.run(flood(8 << 20).expect("job")).await.expect("warm-up");
+    let _ = executor.run(flood(8 << 20).expect("job")).await.expect("warm-up");
     let before = resident("VmHWM:");
     let outcome = executor.run(flood(1 << 30).expect("job")).await.expect("outcome");
     assert_eq!(outcome.stdout.total, 1 << 30);

@@ -39,7 +39,7 @@ async fn want_of_descriptors_loses_no_file_and_artifacts_hold_few() {
         let job = Job::python(FILES).artifact("a/**").limit(|limits| limits.memory = Size::gib(1));
         job.build().expect("job")
     };
-    executor.run(job()).await.expect("warm-up");
+    let _ = executor.run(job()).await.expect("warm-up");
 
     // Kept outcomes hold a descriptor each, and of the workspace nothing but their artifacts.
     let (before, memory) = (descriptors(), shared_memory());

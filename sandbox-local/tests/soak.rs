@@ -58,9 +58,9 @@ fn job(number: usize) -> JobBuilder {
         2 => Job::bash("sleep 910008").timeout(Duration::from_millis(20)),
         3 => Job::command(["no-such-program"]),
         // Does not fit.
-        4 => {
-            Job::bash("true").file("in", vec![0; 256 << 10]).limit(|l| l.workspace = Size::kib(64))
-        }
+        4 => Job::bash("true")
+            .file("in", vec![0; 256 << 10])
+            .limit(|l| l.workspace = Some(Size::kib(64))),
         _ => Job::bash("head -c 200000 /dev/zero > large; (setsid sleep 910008 &)"),
     }
 }

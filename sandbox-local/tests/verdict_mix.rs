@@ -61,7 +61,9 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "CPU time",
-        job: |_| Job::bash("while :; do :; done").limit(|l| l.cpu = Duration::from_millis(100)),
+        job: |_| {
+            Job::bash("while :; do :; done").limit(|l| l.cpu = Some(Duration::from_millis(100)))
+        },
         cancel: false,
         check: |_, o| match &o.termination {
             Termination::CpuTime(evidence) => {
@@ -112,7 +114,7 @@ const KINDS: &[Kind] = &[
         name: "a file too large",
         job: |_| {
             Job::command(["dd", "if=/dev/zero", "of=big", "bs=1M", "count=2"])
-                .limit(|l| l.file_size = Size::mib(1))
+                .limit(|l| l.file_size = Some(Size::mib(1)))
         },
         cancel: false,
         check: |_, o| match &o.termination {
@@ -123,7 +125,8 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "a full disk that is survived",
         job: |_| {
-            Job::bash("head -c 200000 /dev/zero > f; exit 3").limit(|l| l.workspace = Size::kib(64))
+            Job::bash("head -c 200000 /dev/zero > f; exit 3")
+                .limit(|l| l.workspace = Some(Size::kib(64)))
         },
         cancel: false,
         check: |_, o| {

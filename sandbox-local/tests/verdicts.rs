@@ -79,12 +79,12 @@ async fn a_file_too_large_and_a_full_workspace_are_named() {
     let dd = |count: &str| {
         Job::command(["dd", "if=/dev/zero", "of=big", "bs=1M", &format!("count={count}")])
     };
-    let end = ends(dd("4").limit(|limits| limits.file_size = Size::mib(2))).await;
+    let end = ends(dd("4").limit(|limits| limits.file_size = Some(Size::mib(2)))).await;
     let Termination::Disk(evidence) = end else { panic!("{end:?}") };
     assert_eq!((evidence.limit_kind, evidence.signal), (LimitKind::FileSize, 25));
 
     // A full workspace is an error that the program can handle, so its exit is its own.
-    let full = run(dd("8").limit(|limits| limits.workspace = Size::mib(4))).await;
+    let full = run(dd("8").limit(|limits| limits.workspace = Some(Size::mib(4)))).await;
     assert_eq!(full.termination, Termination::Exited(1));
     assert!(full.limits_hit.contains(&LimitKind::Workspace), "{:?}", full.limits_hit);
     assert!(full.stderr.text().contains("No space left"), "{}", full.stderr.text());
@@ -93,7 +93,7 @@ async fn a_file_too_large_and_a_full_workspace_are_named() {
                   file = open('big', 'w+b'); file.truncate(32 << 20)\n\
                   view = mmap.mmap(file.fileno(), 32 << 20)\n\
                   for at in range(0, 32 << 20, 4096): view[at] = 1";
-    let end = ends(Job::python(mapped).limit(|limits| limits.workspace = Size::mib(4))).await;
+    let end = ends(Job::python(mapped).limit(|limits| limits.workspace = Some(Size::mib(4)))).await;
     let Termination::Disk(evidence) = end else { panic!("{end:?}") };
     assert_eq!((evidence.limit_kind, evidence.signal), (LimitKind::Workspace, 7));
 }
@@ -113,7 +113,7 @@ async fn limits_that_end_nothing_are_reported() {
 #[tokio::test]
 async fn cpu_time_is_the_trees() {
     let job = Job::bash("while :; do :; done & while :; do :; done")
-        .limit(|limits| limits.cpu = Duration::from_millis(400));
+        .limit(|limits| limits.cpu = Some(Duration::from_millis(400)));
     let outcome = run(job).await;
     let Termination::CpuTime(evidence) = &outcome.termination else { panic!("{outcome:?}") };
     assert!(evidence.used >= Duration::from_millis(400), "{evidence:?}");
@@ -132,7 +132,7 @@ async fn processes_that_nobody_waits_for_cost_cpu_time_too() {
                         os._exit(0)\n    \
                     time.sleep(0.05)";
     let limits = |limits: &mut sandbox_core::Limits| {
-        limits.cpu = Duration::from_millis(500);
+        limits.cpu = Some(Duration::from_millis(500));
         limits.wall = Duration::from_secs(10);
     };
     let end = ends(Job::python(code).limit(limits)).await;

@@ -13,9 +13,7 @@ pub(crate) fn end(outcome: &Outcome, limits: &Limits, rules: &Rules) -> String {
         Termination::Exited(code) => {
             format!("The program failed with exit status {code} after {wall:.1} s.")
         }
-        Termination::Signaled(signal) => {
-            format!("The program was killed by signal {signal} after {wall:.1} s.")
-        }
+        end @ Termination::Signaled(_) => format!("The program was {end} after {wall:.1} s."),
         Termination::WallTime(evidence) | Termination::CpuTime(evidence) => {
             let what = match outcome.termination {
                 Termination::CpuTime(_) => "processor time, over all its processes and threads",
@@ -51,7 +49,7 @@ pub(crate) fn end(outcome: &Outcome, limits: &Limits, rules: &Rules) -> String {
             _ => format!(
                 "The program was stopped: its files together grew beyond {}. Write less, and \
                  delete files that are no longer needed.",
-                limits.workspace
+                limits.workspace()
             ),
         },
         Termination::Cancelled => "The program was cancelled.".into(),
@@ -76,11 +74,11 @@ pub(crate) fn hit(outcome: &Outcome, limits: &Limits) -> Vec<String> {
                 limits.open_files
             ),
             LimitKind::FileSize => {
-                format!("A file has reached the size of {}, the most it may.", limits.file_size)
+                format!("A file has reached the size of {}, the most it may.", limits.file_size())
             }
             LimitKind::Workspace => format!(
                 "Its files together have reached {}, the most they may: write less.",
-                limits.workspace
+                limits.workspace()
             ),
             LimitKind::Files => {
                 format!("It has made {} files, the most it may: make fewer.", limits.files)

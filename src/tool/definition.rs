@@ -43,7 +43,7 @@ impl Definition {
              for files, and sees no terminal and no standard input.",
             seconds(rules.usual),
             limits.memory,
-            limits.workspace,
+            limits.workspace(),
         );
         if !files.is_empty() {
             let _ = write!(description, "\nFiles in the working directory:\n{}", list(files, &[]));

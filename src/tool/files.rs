@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sandbox_core::{Artifact, Error, ErrorKind, JobSpec, Outcome, Program, RelPath, Result, Size};
 
 use super::images;
+use super::report::quoted;
 
 /// Makes everything in the workspace an artifact, also what did not change: only so can it be seen
 /// what a program has removed.
@@ -104,12 +105,25 @@ impl Files {
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<File> {
-        let path = RelPath::new(path).ok()?;
-        self.kept.get(&path).cloned()
+        self.kept.get(&self.meant(path)?).cloned()
     }
 
     pub(crate) fn remove(&mut self, path: &str) -> bool {
-        RelPath::new(path).is_ok_and(|path| self.kept.remove(&path).is_some())
+        self.meant(path).is_some_and(|path| self.kept.remove(&path).is_some())
+    }
+
+    /// The file that a model means: by its path, by its path as programs see it, or as it is listed.
+    fn meant(&self, path: &str) -> Option<RelPath> {
+        let mut relative = path.strip_prefix("/work/").unwrap_or(path);
+        while let Some(rest) = relative.strip_prefix("./") {
+            relative = rest;
+        }
+        let listed = |kept: &&RelPath| {
+            let quoted = quoted(kept.as_str());
+            quoted == path || quoted.trim_matches('"') == path
+        };
+        let exact = RelPath::new(relative).ok().filter(|path| self.kept.contains_key(path));
+        exact.or_else(|| self.kept.keys().find(listed).cloned())
     }
 
     /// What a job begins with.
@@ -142,10 +156,15 @@ impl Files {
         };
         self.kept.retain(|path, file| !is_gone(path, file));
         let mut taken = Taken { changed: Vec::new(), lost: left.lost };
-        for file in left.files {
-            if staged.get(&file.path) == Some(&file.sha256) {
-                continue;
-            }
+        // Those that take the place of larger ones come first, so that the sum never passes the one
+        // in the end.
+        let mut changed = left.files;
+        let grows = |file: &File| {
+            let before = self.kept.get(&file.path).map_or(0, |kept| kept.bytes.len() as i64);
+            file.bytes.len() as i64 - before
+        };
+        changed.sort_by_key(grows);
+        for file in changed {
             if let Err(not) = self.keep(file.clone()) {
                 taken.lost.push(not);
             }
@@ -247,6 +266,7 @@ impl Left {
         job: &JobSpec,
         room: Room,
         reserved: &Reserved,
+        staged: &Staged,
     ) -> Self {
         let code = match &job.program {
             Program::Source { code, .. } => {
@@ -259,11 +279,15 @@ impl Left {
         let is_whole = !outcome.facts.contains_key("incomplete");
         left.is_all = is_whole && job.artifacts.iter().any(|pattern| pattern.to_string() == ALL);
         let mut unread = room.bytes.max(images::MOST_BYTES as u64);
-        for artifact in &outcome.artifacts {
+        // As many as fit.
+        let mut artifacts: Vec<_> = outcome.artifacts.iter().collect();
+        artifacts.sort_by_key(|artifact| artifact.size());
+        for artifact in artifacts {
             let Ok(path) = RelPath::new(artifact.path()) else { continue };
             let sha256 = artifact.sha256();
             left.paths.insert(path.clone());
-            if is_reserved(&path, reserved) && code.as_ref() == Some(&sha256) {
+            let is_program = is_reserved(&path, reserved) && code.as_ref() == Some(&sha256);
+            if is_program || staged.get(&path) == Some(&sha256) {
                 continue;
             }
             let bytes = match artifact.size() > unread {
@@ -316,6 +340,8 @@ mod tests {
         let staged = files.staged();
         let left: Vec<_> = left.iter().map(|(path, content)| file(path, content)).collect();
         let paths = left.iter().map(|file| file.path.clone()).collect();
+        let is_new = |file: &File| staged.get(&file.path) != Some(&file.sha256);
+        let left = left.into_iter().filter(is_new).collect();
         files.take(Left { files: left, paths, is_all: true, ..Left::default() }, &staged)
     }
 
@@ -330,8 +356,11 @@ mod tests {
         assert_eq!((taken.kept().count(), taken.lost.len()), (1, 1));
         assert_eq!(taken.lost[0].path, "b");
         // A file that takes the place of another needs only the difference.
-        let taken = take(&mut files, &[("a", "1234567890"), ("b", "1")]);
+        let taken = take(&mut files, &[("a", "1234567890"), ("b", "12")]);
         assert_eq!((taken.kept().count(), taken.lost.len()), (1, 1));
+        assert_eq!(paths(&files), ["a", "b"], "the smaller one");
+        let taken = take(&mut files, &[("a", "1234567890")]);
+        assert_eq!((taken.kept().count(), taken.lost.len()), (1, 0));
         assert_eq!(files.get("a").expect("a").bytes.as_ref(), b"1234567890");
         assert!(files.add(RelPath::new("c").expect("path"), "x".into()).is_err());
         let many = [("a", ""), ("b", ""), ("c", ""), ("d", ""), ("e", "")];
@@ -340,6 +369,35 @@ mod tests {
             taken.lost.len() == 1 && taken.lost[0].why.contains("at most 4 files"),
             "{taken:?}"
         );
+    }
+
+    #[test]
+    fn what_fits_in_the_end_is_kept_whatever_the_order() {
+        let mut files = files(10);
+        take(&mut files, &[("b", "123456789")]);
+        // The first needs what the second gives back.
+        let taken = take(&mut files, &[("a", "12345678"), ("b", "1")]);
+        assert_eq!((taken.lost.len(), paths(&files)), (0, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn a_file_is_found_as_it_is_listed() {
+        let mut files = files(100);
+        let names = ["a b.txt", "cafe\u{301}.txt", "\u{1f468}\u{200d}\u{1f467}.txt", "x\ny"];
+        for name in names {
+            files.add(RelPath::new(name).expect("path"), name.into()).expect("room");
+        }
+        for name in names {
+            for asked in
+                [name.to_owned(), quoted(name), format!("./{name}"), format!("/work/{name}")]
+            {
+                let found = files.get(&asked).expect(&asked);
+                assert_eq!(found.bytes, name.as_bytes());
+            }
+        }
+        assert!(quoted(names[1]).contains(names[1]), "what harms nobody is shown as it is");
+        assert_eq!(quoted("x\ny"), r#""x\ny""#);
+        assert!(files.get("/etc/passwd").is_none() && files.remove("./a b.txt"));
     }
 
     #[test]

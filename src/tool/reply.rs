@@ -33,6 +33,7 @@ impl From<Image> for Part {
 /// What a model is answered. Of a call's reply the first part is the sandbox's own word; what the
 /// program wrote is in parts of its own, so that it cannot pass for the sandbox's.
 #[derive(Debug)]
+#[must_use = "the model waits for it"]
 #[non_exhaustive]
 pub struct Reply {
     /// What the model is shown, in order.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sandbox_core::{Error, ErrorKind, Limits, Outcome, Output, Size, printable};
+use sandbox_core::{Error, ErrorKind, Limits, Outcome, Output, Size, printable, quoted_name};
 
 use super::arguments::Rules;
 use super::files::{KeptFile, Taken};
@@ -153,7 +153,7 @@ pub(crate) fn list(files: &[KeptFile], changed: &[&str]) -> String {
 
 /// A path is the job's: it must not look like more lines of a report.
 pub(crate) fn quoted(path: &str) -> String {
-    short(&format!("{path:?}"), MOST_NAME).into_owned()
+    short(&quoted_name(path), MOST_NAME).into_owned()
 }
 
 /// The reply when the sandbox failed. The model is told what it can do; how the sandbox is built

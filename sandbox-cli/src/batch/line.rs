@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::{Content, Error, ErrorKind, Job, JobBuilder, Result};
+use sandbox::{Content, Error, ErrorKind, Job, JobBuilder, Pattern, Result};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -59,11 +59,12 @@ impl Source {
     }
 }
 
-/// What a job is called, and a digest of its line.
+/// What a job is called, a digest of its line, and the files that it asks for.
 #[derive(Debug, Default)]
 pub(crate) struct Id {
     pub(crate) name: String,
     pub(crate) job: String,
+    pub(crate) artifacts: Vec<Pattern>,
 }
 
 /// A line's fields; what they leave out is as the command line says.
@@ -111,6 +112,8 @@ struct Limits {
     disk: Option<String>,
     files: Option<u64>,
     output: Option<String>,
+    artifact_size: Option<String>,
+    artifact_files: Option<u32>,
 }
 
 /// Reads lines one by one; a file of any length takes the memory of one.
@@ -169,7 +172,8 @@ impl<'a> Lines<'a> {
             let fields = serde_json::from_slice(line);
             let job = fields.map_err(|error| error.to_string()).and_then(|fields| self.job(fields));
             let (name, job) = job.map_err(|what| wrong(self.number, what))?;
-            return Ok(Some((Id { name, job: digest(&[&self.options[..], line].concat()) }, job)));
+            let digest = digest(&[&self.options[..], line].concat());
+            return Ok(Some((Id { name, job: digest, artifacts: job.artifacts.clone() }, job)));
         }
     }
 
@@ -256,6 +260,8 @@ impl Limits {
             disk: size("disk", self.disk)?,
             files: self.files,
             output: size("output", self.output)?,
+            artifact_size: size("artifact_size", self.artifact_size)?,
+            artifact_files: self.artifact_files,
         };
         Ok(job::limit(job, &limits))
     }

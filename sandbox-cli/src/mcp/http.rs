@@ -1,6 +1,7 @@
 //! Many clients, over streamable HTTP.
 
 mod connections;
+pub(crate) mod origins;
 mod sessions;
 
 use std::io;
@@ -13,6 +14,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use origins::Origins;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sandbox::{Error, ErrorKind};
 use sessions::Sessions;
@@ -36,14 +38,22 @@ pub(crate) async fn serve(
     tools: Tools,
     address: SocketAddr,
     token: Option<String>,
+    origins: &[String],
     mut signals: Signals,
 ) -> Result<(), Error> {
     let token = check(address, token)?;
+    let failed = |error: io::Error| {
+        Error::new(ErrorKind::Backend, "--http", format!("{address}: {error}")).with_source(error)
+    };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let origins = Origins::new(address, origins);
     let stop = CancellationToken::new();
     let mut config = StreamableHttpServerConfig::default()
         .with_cancellation_token(stop.clone())
         .with_max_request_body_bytes(connections::MOST_BODY)
-        // Whatever page a browser shows must not reach it.
+        // A page that a browser shows must not reach it, unless it is named.
+        .with_allowed_origins(origins.all())
         .enforce_origin_validation();
     if !address.ip().is_loopback() {
         // The token is what counts; the names of this machine are not known.
@@ -61,11 +71,8 @@ pub(crate) async fn serve(
             router.layer(middleware::from_fn(move |request, next| admit(expected, request, next)))
         }
     };
-    let failed = |error: io::Error| {
-        Error::new(ErrorKind::Backend, "--http", format!("{address}: {error}")).with_source(error)
-    };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let router = router
+        .layer(middleware::from_fn(move |request, next| origins.clone().serve(request, next)));
     say(&format!("serving MCP at http://{address}/mcp"));
     let serving = connections::serve(listener, router, stop.clone());
     let stopped = async {

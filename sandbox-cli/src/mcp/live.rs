@@ -13,23 +13,27 @@ use tokio::time::{Instant, sleep};
 const MOST_WAITING: usize = 64 * 1024;
 /// Pieces that come faster go together.
 const PAUSE: Duration = Duration::from_millis(10);
+/// A client that hears nothing for a minute gives up.
+pub(crate) const BEAT: Duration = Duration::from_secs(10);
 /// How long a notification may keep a result back. To a client that has closed its output none can
 /// be sent, and it still waits for the result.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Follows a call to its end, or cancels it; returns whether it was cancelled.
+/// Follows a call to its end, or cancels it; returns whether it was cancelled. `step`: the last that a
+/// client was told.
 pub(crate) async fn follow(
     call: &mut Call,
     progress: Option<Progress>,
+    mut step: f64,
     cancelled: impl Future<Output = ()>,
 ) -> bool {
     let mut cancelled = pin!(cancelled);
     let mut is_cancelled = false;
     let mut running = true;
     let mut live = Live::default();
-    let mut step = 0.0;
     let mut sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
     let mut pause = pin!(sleep(Duration::ZERO));
+    let mut beat = pin!(sleep(BEAT));
     // Begins when the program has ended: what is left to say is in the result, too.
     let mut patience = pin!(sleep(PATIENCE));
     while running || (!is_cancelled && (sending.is_some() || !live.is_empty())) {
@@ -58,6 +62,15 @@ pub(crate) async fn follow(
             } => {
                 sending = None;
                 pause.as_mut().reset(Instant::now() + PAUSE);
+                beat.as_mut().reset(Instant::now() + BEAT);
+            }
+            () = &mut beat, if running && sending.is_none() => {
+                if let Some(progress) = &progress {
+                    step += 1.0;
+                    let still = "[still running]".to_owned();
+                    sending = Some(Box::pin(progress.clone().send(step, still)));
+                }
+                beat.as_mut().reset(Instant::now() + BEAT);
             }
             () = &mut pause, if waiting && sending.is_none() => {}
             () = &mut cancelled, if !is_cancelled => {
@@ -136,7 +149,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Sends a piece as the step of that number. A client that is gone is noticed elsewhere.
-    async fn send(self, step: f64, text: String) {
+    pub(crate) async fn send(self, step: f64, text: String) {
         let progress = ProgressNotificationParam::new(self.token, step).with_message(text);
         let _ = self.peer.notify_progress(progress).await;
     }

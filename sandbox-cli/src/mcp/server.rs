@@ -16,10 +16,10 @@ use rmcp::model::{
 use rmcp::schemars::JsonSchema;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use sandbox::{CodeTool, KeptFile, Reply};
+use sandbox::{CodeTool, KeptFile, Reply, quoted_name};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::live::{self, PATIENCE, Progress};
@@ -96,21 +96,30 @@ impl Server {
                 () = self.gone.cancelled() => {}
             }
         });
+        let token = context.meta.get_progress_token();
+        let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
+        let mut step = 0.0;
+        let mut starting = pin!(self.tool.start(arguments));
         // Also while it waits for its turn.
-        let started = tokio::select! {
-            biased;
-            () = &mut cancelled => {
-                return Err(ErrorData::internal_error("the call was cancelled", None));
+        let started = loop {
+            tokio::select! {
+                biased;
+                () = &mut cancelled => {
+                    return Err(ErrorData::internal_error("the call was cancelled", None));
+                }
+                started = &mut starting => break started,
+                () = sleep(live::BEAT) => if let Some(progress) = &progress {
+                    step += 1.0;
+                    let waits = "[waits for its turn]".to_owned();
+                    let _ = timeout(PATIENCE, progress.clone().send(step, waits)).await;
+                },
             }
-            started = self.tool.start(arguments) => started,
         };
         let mut call = match started {
             Ok(call) => call,
             Err(reply) => return result(&reply, Vec::new()),
         };
-        let token = context.meta.get_progress_token();
-        let progress = token.map(|token| Progress { peer: context.peer.clone(), token });
-        let is_cancelled = live::follow(&mut call, progress, &mut cancelled).await;
+        let is_cancelled = live::follow(&mut call, progress, step, &mut cancelled).await;
         let reply = call.finish().await;
         if self.tool.files() != before && !is_cancelled {
             // A client that does not listen is no reason to fail.
@@ -153,7 +162,7 @@ fn resource(file: &KeptFile) -> Resource {
 /// A path as clients may show it: as it is, or, where it has characters that do something to text,
 /// quoted. The address has it as it is.
 fn shown(path: &str) -> Cow<'_, str> {
-    let quoted = format!("{path:?}");
+    let quoted = quoted_name(path);
     let plain = quoted.len() == path.len() + 2;
     if plain { Cow::Borrowed(path) } else { Cow::Owned(quoted) }
 }

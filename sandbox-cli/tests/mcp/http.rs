@@ -105,6 +105,7 @@ fn an_address_that_others_reach_needs_a_token_and_a_token_must_be_one() {
         (&["--http", "127.0.0.1:0", "--token", "short"], "can be guessed"),
         (&["--http", "127.0.0.1:0", "--token", ""], "can be guessed"),
         (&["--http", "localhost:0"], "such as 127.0.0.1:8000"),
+        (&["--http", "127.0.0.1:0", "--allow-origin", "localhost"], "SCHEME://HOST"),
         (&["--runtime", "cobol"], "cobol"),
         (&["--memory", "1B"], "limits.memory"),
     ] {
@@ -131,11 +132,24 @@ fn only_those_are_let_in_who_may() {
         // What a page in a browser would send, also one whose name leads to this machine.
         (format!("{with_token}\r\nOrigin: http://evil.example"), "403"),
         (format!("Host: evil.example\r\nAuthorization: Bearer {TOKEN}"), "403"),
+        // Clients that are no pages send the server's own.
+        (format!("{with_token}\r\nOrigin: http://{}", server.address), "200"),
+        (format!("{with_token}\r\nOrigin: http://localhost:1"), "403"),
     ] {
         let answer = server.post(&headers, &initialize());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");
         assert!(!answer.contains(TOKEN));
     }
+    let page = "Origin: http://localhost:6274";
+    let named = HttpServer::start(&["--allow-origin", "http://localhost:6274"]);
+    let host = format!("Host: {}", named.address);
+    let answer = named.post(&format!("{host}\r\n{page}"), &initialize());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("access-control-allow-origin: http://localhost:6274"), "{answer}");
+    let asked = named.request(&format!("OPTIONS /mcp HTTP/1.1\r\n{host}\r\n{page}"), "");
+    assert!(asked.starts_with("HTTP/1.1 204") && asked.contains("mcp-session-id"), "{asked}");
+    let answer = named.post(&format!("{host}\r\nOrigin: http://localhost:6275"), &initialize());
+    assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("access-control"), "{answer}");
     let open = HttpServer::start(&[]);
     let answer = open.post("Host: evil.example", &initialize());
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
@@ -196,7 +210,7 @@ fn files_belong_to_a_session_and_programs_end_with_it() {
     lives("session-5504");
     drop(begun);
     let answer = server.request(&format!("DELETE /mcp HTTP/1.1\r\n{mine}"), "");
-    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     dies("session-5504");
     assert!(server.post(&mine, &call(4, "1")).starts_with("HTTP/1.1 404"));
 }

@@ -134,7 +134,7 @@ pub(super) async fn wall_time_ends_the_job(executor: &dyn Executor) -> Result<()
 
 pub(super) async fn cpu_time_ends_the_job(executor: &dyn Executor) -> Result<(), Failure> {
     let limit = Duration::from_millis(300);
-    let job = Job::bash("while :; do :; done").limit(|limits| limits.cpu = limit);
+    let job = Job::bash("while :; do :; done").limit(|limits| limits.cpu = Some(limit));
     let outcome = run(executor, job).await?;
     let Termination::CpuTime(evidence) = &outcome.termination else {
         return Err(format!("ended as {:?}", outcome.termination));
@@ -372,7 +372,7 @@ pub(super) async fn cancel_ends_the_job_with_its_output(
 
 pub(super) async fn nothing_survives_the_job(executor: &dyn Executor) -> Result<(), Failure> {
     // One leaves a process behind by ending, one by being dropped; a third looks for both.
-    run(executor, Job::bash("sleep 987654 &\nexit 0")).await?;
+    let _ = run(executor, Job::bash("sleep 987654 &\nexit 0")).await?;
     let job = build(executor, Job::bash("sleep 987654 &\nsleep 50"))?;
     let mut execution = executor.start(job).await.map_err(|error| error.to_string())?;
     execution.next_event().await;

@@ -389,7 +389,7 @@ mod tests {
             }),
             Termination::Disk(DiskEvidence {
                 limit_kind: LimitKind::Workspace,
-                limit: job.limits.workspace,
+                limit: job.limits.workspace(),
                 signal: 9,
             }),
             Termination::Cancelled,

@@ -79,7 +79,10 @@ impl End {
             Self::Exited { code: code @ 0..=255 } => Termination::Exited(code),
             Self::Signaled { signal: signal @ 1..=64 } => Termination::Signaled(signal),
             Self::WallTime(evidence) => Termination::WallTime(time(evidence, limits.wall)?),
-            Self::CpuTime(evidence) => Termination::CpuTime(time(evidence, limits.cpu)?),
+            Self::CpuTime(evidence) => {
+                // How many processors the runner has is its own to know.
+                Termination::CpuTime(time(evidence, limits.cpu.unwrap_or(Duration::MAX))?)
+            }
             Self::Memory { limit, peak, oom_kills } if limit <= limits.memory.as_u64() => {
                 let (limit, peak) = (Size::b(limit), (peak > 0).then_some(Size::b(peak)));
                 Termination::Memory(MemoryEvidence { limit, peak, oom_kills })
@@ -96,8 +99,8 @@ impl End {
             }
             Self::Disk { limit_kind, limit, signal: signal @ 1..=64 } => {
                 let limit_kind = match limit_kind.as_str() {
-                    "workspace" if limit == limits.workspace.as_u64() => LimitKind::Workspace,
-                    "file_size" if limit == limits.file_size.as_u64() => LimitKind::FileSize,
+                    "workspace" if limit == limits.workspace().as_u64() => LimitKind::Workspace,
+                    "file_size" if limit == limits.file_size().as_u64() => LimitKind::FileSize,
                     other => return Err(format!("a disk limit {other:?} of {limit}")),
                 };
                 Termination::Disk(DiskEvidence { limit_kind, limit: Size::b(limit), signal })

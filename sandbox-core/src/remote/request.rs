@@ -124,6 +124,7 @@ pub struct Upload {
 pub struct RunLimits {
     #[serde(with = "micros")]
     pub wall_us: Duration,
+    /// 0 where the job has no limit of its own.
     #[serde(with = "micros")]
     pub cpu_us: Duration,
     pub memory: u64,
@@ -141,12 +142,12 @@ impl From<&Limits> for RunLimits {
     fn from(limits: &Limits) -> Self {
         Self {
             wall_us: limits.wall,
-            cpu_us: limits.cpu,
+            cpu_us: limits.cpu.unwrap_or_default(),
             memory: limits.memory.as_u64(),
             processes: limits.processes,
             open_files: limits.open_files,
-            file_size: limits.file_size.as_u64(),
-            workspace: limits.workspace.as_u64(),
+            file_size: limits.file_size().as_u64(),
+            workspace: limits.workspace().as_u64(),
             files: limits.files,
             output: limits.output.as_u64(),
             artifacts: limits.artifacts.as_u64(),
@@ -159,12 +160,12 @@ impl From<&RunLimits> for Limits {
     fn from(limits: &RunLimits) -> Self {
         Self {
             wall: limits.wall_us,
-            cpu: limits.cpu_us,
+            cpu: Some(limits.cpu_us).filter(|cpu| !cpu.is_zero()),
             memory: Size::b(limits.memory),
             processes: limits.processes,
             open_files: limits.open_files,
-            file_size: Size::b(limits.file_size),
-            workspace: Size::b(limits.workspace),
+            file_size: Some(Size::b(limits.file_size)),
+            workspace: Some(Size::b(limits.workspace)),
             files: limits.files,
             output: Size::b(limits.output),
             artifacts: Size::b(limits.artifacts),

@@ -69,7 +69,7 @@ impl Canaries {
             "memory": limits.memory.as_u64(),
             "processes": limits.processes,
             "open_files": limits.open_files,
-            "disk": limits.workspace.as_u64(),
+            "disk": limits.workspace().as_u64(),
         })
         .to_string()
     }

@@ -118,7 +118,7 @@ async fn memory_that_no_process_maps_is_counted() {
             limited(&code, move |limits| {
                 limits.memory = memory;
                 limits.open_files = 4096;
-                limits.workspace = Size::mib(256);
+                limits.workspace = Some(Size::mib(256));
             })
         };
         let outcome = with(Size::mib(32)).await;
@@ -267,7 +267,7 @@ async fn the_disk_is_full_for_one_file_and_for_many() {
     for (files, blocks) in [("1", "128"), ("128", "1")] {
         let job = |size| {
             let job = Job::python(FILL).arg(files).arg(blocks).artifact("*.none");
-            job.limit(move |limits| limits.workspace = size)
+            job.limit(move |limits| limits.workspace = Some(size))
         };
         let outcome = run(job(Size::mib(4))).await;
         let text = outcome.stdout.text();
@@ -308,7 +308,7 @@ except OSError as error: print(error.strerror)
 ";
     assert_eq!(limited(code, |_| {}).await.stdout.text(), "File too large\n");
     // Made on purpose, it is judged by its length: reading it would take minutes.
-    let outcome = limited(code, |limits| limits.file_size = Size::gib(128)).await;
+    let outcome = limited(code, |limits| limits.file_size = Some(Size::gib(128))).await;
     assert_eq!(outcome.stdout.text(), "made\n");
     assert!(outcome.artifacts.is_empty());
     assert!(outcome.skipped[0].reason.contains("68719476736 bytes"), "{:?}", outcome.skipped);
@@ -317,7 +317,7 @@ except OSError as error: print(error.strerror)
 #[tokio::test]
 async fn sleeping_costs_no_cpu_time_and_ends_all_the_same() {
     let job = Job::bash("echo asleep; exec sleep 1000000000").timeout(Duration::from_millis(300));
-    let outcome = run(job.limit(|limits| limits.cpu = Duration::from_millis(250))).await;
+    let outcome = run(job.limit(|limits| limits.cpu = Some(Duration::from_millis(250)))).await;
     assert!(matches!(outcome.termination, Termination::WallTime(_)), "{:?}", outcome.termination);
     assert_eq!(outcome.stdout.text(), "asleep\n");
 }

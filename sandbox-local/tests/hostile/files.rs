@@ -26,7 +26,7 @@ async fn wrong_inputs_are_errors_before_anything_runs() {
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
     let big = dir.path().join("big");
     fs::write(&big, vec![0; 2 << 20]).expect("write");
-    let small = |job: sandbox_core::JobBuilder| job.limit(|l| l.workspace = Size::mib(1));
+    let small = |job: sandbox_core::JobBuilder| job.limit(|l| l.workspace = Some(Size::mib(1)));
     for (what, job, kind, text) in [
         ("a FIFO", Job::bash("true").file("x", fifo), ErrorKind::Input, "not a regular file"),
         ("a folder", Job::bash("true").file("x", dir.path().to_owned()), ErrorKind::Input, "file"),
@@ -375,7 +375,7 @@ for member in tarfile.open("crafted.tar"):
 print(os.path.exists("/tmp/absolute"), os.path.lexists("link"))
 "#;
     let job = Job::python(code).file("in.zip", b"PK\x03\x04 not really".as_slice());
-    let outcome = run(job.limit(|l| l.workspace = Size::mib(8))).await;
+    let outcome = run(job.limit(|l| l.workspace = Some(Size::mib(8)))).await;
     assert_eq!(
         outcome.stdout.text(),
         "True\nNo space left on device\nTrue True\n",
@@ -384,7 +384,7 @@ print(os.path.exists("/tmp/absolute"), os.path.lexists("link"))
     );
     let kept: Vec<_> = outcome.artifacts.iter().map(|artifact| artifact.path()).collect();
     assert_eq!(kept, ["Twice", "bomb.zip", "crafted.tar", "twice"]);
-    let roomy = run(Job::python(code).limit(|l| l.file_size = Size::mib(64))).await;
+    let roomy = run(Job::python(code).limit(|l| l.file_size = Some(Size::mib(64)))).await;
     assert!(roomy.stdout.text().starts_with("True\nunpacked\n"), "the control");
 }
 

@@ -73,8 +73,10 @@ async fn no_descriptor_of_the_application_reaches_the_job() {
 #[tokio::test]
 async fn the_environment_is_built_from_empty() {
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the control has none");
-    let printed = python("import os; print(sorted(os.environ))").await;
-    assert_eq!(printed, "['HOME', 'LANG', 'PATH', 'TMPDIR', 'USER']\n");
+    let code = "import os; print(sorted(name for name in os.environ if 'THREADS' not in name))";
+    assert_eq!(python(code).await, "['HOME', 'LANG', 'PATH', 'TMPDIR', 'USER']\n");
+    let pools = "import os; print(os.environ['OMP_NUM_THREADS'] == str(os.cpu_count()))";
+    assert_eq!(python(pools).await, "True\n", "as many threads as processors");
 }
 
 #[tokio::test]
