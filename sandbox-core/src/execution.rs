@@ -88,7 +88,6 @@ impl Execution {
 
     /// Changes the outcome before it is handed out, where it is waited for: what a wrapper adds
     /// to each outcome without a task that stands between.
-    #[must_use]
     pub fn map_outcome<F, Changed>(self, change: F) -> Self
     where
         F: FnOnce(Outcome) -> Changed + Send + Sync + 'static,

@@ -54,7 +54,9 @@ pub struct FakeExecutor {
 }
 
 /// What becomes of a job.
-struct Answer(Box<dyn Fn(&Job) -> Result<Outcome> + Send + Sync>);
+struct Answer(Box<Answering>);
+
+type Answering = dyn Fn(&Job) -> Result<Outcome> + Send + Sync;
 
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -19,7 +19,7 @@ async fn and_next(executor: &LambdaExecutor, job: JobBuilder) -> Outcome {
 }
 
 fn limited(code: &str, change: impl FnOnce(&mut sandbox_core::Limits)) -> JobBuilder {
-    Job::python(code.to_owned()).limit(change).artifact("*.none")
+    Job::python(code).limit(change).artifact("*.none")
 }
 
 #[tokio::test]

@@ -75,14 +75,14 @@ pub(crate) async fn make_bucket(endpoint: &str) {
 
 /// Runs bash that must succeed; returns what it printed.
 pub(crate) async fn bash(executor: &LambdaExecutor, script: &str) -> String {
-    let outcome = run(executor, Job::bash(script.to_owned())).await.expect("outcome");
+    let outcome = run(executor, Job::bash(script)).await.expect("outcome");
     assert!(outcome.is_success(), "{:?}\n{}", outcome.termination, outcome.stderr.text());
     outcome.stdout.text()
 }
 
 /// Runs Python that must succeed; returns what it printed.
 pub(crate) async fn python(executor: &LambdaExecutor, code: &str) -> String {
-    let outcome = run(executor, Job::python(code.to_owned())).await.expect("outcome");
+    let outcome = run(executor, Job::python(code)).await.expect("outcome");
     assert!(outcome.is_success(), "{:?}\n{}", outcome.termination, outcome.stderr.text());
     outcome.stdout.text()
 }

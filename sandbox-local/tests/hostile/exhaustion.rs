@@ -12,7 +12,7 @@ use crate::support::{alive, eventually, executor, outside, run};
 
 /// Runs Python under changed limits.
 async fn limited(code: &str, change: impl FnOnce(&mut Limits)) -> Outcome {
-    run(Job::python(code.to_owned()).limit(change)).await
+    run(Job::python(code).limit(change)).await
 }
 
 /// Runs a job where a layer is left out.

@@ -257,7 +257,7 @@ for place in places:
 async fn jobs_share_no_inode_but_files_of_the_host() {
     let executor = executor().await;
     let slow = format!("{INODES}\nimport time; time.sleep(1)");
-    let job = |code: &str| Job::python(code.to_owned()).build().expect("job");
+    let job = |code: &str| Job::python(code).build().expect("job");
     let (one, other) = tokio::join!(executor.run(job(&slow)), executor.run(job(&slow)));
     let inodes = |outcome: Outcome| -> BTreeSet<String> {
         assert!(outcome.is_success(), "{}", outcome.stderr.text());

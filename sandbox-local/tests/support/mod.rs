@@ -23,7 +23,7 @@ pub(crate) async fn run(job: JobBuilder) -> Outcome {
 
 /// Runs Python that must succeed; returns what it printed.
 pub(crate) async fn python(code: &str) -> String {
-    let outcome = run(sandbox_core::Job::python(code.to_owned())).await;
+    let outcome = run(sandbox_core::Job::python(code)).await;
     assert!(outcome.is_success(), "{:?}\n{}", outcome.termination, outcome.stderr.text());
     outcome.stdout.text()
 }
