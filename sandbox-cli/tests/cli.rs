@@ -65,7 +65,7 @@ fn what_a_program_shows_and_what_is_not_kept_is_said_and_saved() {
     let folder = tempfile::tempdir().expect("tempdir");
     let into = folder.path().join("out");
     let into = into.to_str().expect("path");
-    let code = "import os; os.mkdir('.displays'); open('.displays/1.svg', 'w').write('<svg/>')\n\
+    let code = "import os; os.makedirs('.displays', exist_ok=True); open('.displays/1.svg', 'w').write('<svg/>')\n\
                 open('small.csv', 'w').write('1'); open('display-1.svg', 'w').write('own')\n\
                 open('large.bin', 'wb').write(bytes(3 << 20))";
     let args = ["--artifacts", into, "--artifact-size", "1MiB", "-c", code];

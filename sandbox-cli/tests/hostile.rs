@@ -59,7 +59,10 @@ fn start_files_that_variables_name_are_not_inherited() {
         });
         assert_eq!(text(&output.stdout), "fine\n", "{runtime}: {output:?}");
     }
-    let output = sandbox(&["run", "--runtime", "bash", "-c", "env | cut -d= -f1 | sort"], plant);
+    let output = sandbox(
+        &["run", "--runtime", "bash", "-c", "env | cut -d= -f1 | grep -v THREADS | sort"],
+        plant,
+    );
     assert_eq!(text(&output.stdout), "HOME\nLANG\nPATH\nPWD\nSHLVL\nTMPDIR\nUSER\n_\n");
 }
 

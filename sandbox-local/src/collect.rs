@@ -309,7 +309,8 @@ impl Walk<'_> {
             None => false,
             Some(stamp) => Stamp::of(&file).map_err(|error| errno_of(&error))? == *stamp,
         };
-        self.found.file_at_size_limit |= !unchanged && size == limits.file_size().as_u64();
+        let is_at_limit = limits.file_size.is_some_and(|limit| size == limit.as_u64());
+        self.found.file_at_size_limit |= !unchanged && is_at_limit;
         if !self.is_chosen(path) || (self.job.artifacts.is_empty() && unchanged) {
             return Ok(());
         }

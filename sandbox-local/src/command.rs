@@ -106,9 +106,12 @@ pub(crate) fn rlimits(
     // that counts whole ticks, and was up to 6 % ahead of the exact one on a busy host.
     let cpu_seconds = (limits.cpu(processors).as_secs() + 2).saturating_mul(5) / 4;
     let processes = u64::from(limits.processes) + spare;
+    // Where only the workspace bounds a file, the workspace is full before the file is too large.
+    let whole = limits.workspace().as_u64().saturating_add(1 << 20);
+    let file_size = limits.file_size.map_or(whole, |size| size.as_u64());
     let mut all = vec![
         (Resource::RLIMIT_CPU, cpu_seconds),
-        (Resource::RLIMIT_FSIZE, limits.file_size().as_u64()),
+        (Resource::RLIMIT_FSIZE, file_size),
         (Resource::RLIMIT_NOFILE, u64::from(limits.open_files)),
         (Resource::RLIMIT_NPROC, processes),
         // One byte, not zero: the kernel ignores zero when a host pipes core dumps into a

@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{Uid, User};
-
 /// Fewer would make jobs share ids.
 const LEAST: u32 = 4096;
 /// As many as hosts lend by default; more are not used.
@@ -26,14 +24,13 @@ pub(crate) struct Lent {
 impl Lent {
     /// What is lent to user `uid`; an error says what is missing.
     pub(crate) fn to(uid: u32) -> Result<Self, String> {
-        let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+        // Not by the C library, which loads what it asks: a program that is linked statically crashes.
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = name(&users, uid);
         let range = |file: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
-            range(&text, name.as_deref(), uid).ok_or_else(|| {
-                format!(
-                    "{file} lends fewer than {LEAST} ids to user {}",
-                    name.as_deref().unwrap_or("?")
-                )
+            range(&text, name, uid).ok_or_else(|| {
+                format!("{file} lends fewer than {LEAST} ids to user {}", name.unwrap_or("?"))
             })
         };
         let (users, groups) = (range("/etc/subuid")?, range("/etc/subgid")?);
@@ -74,6 +71,16 @@ fn run(program: &Path, pid: i32, own: u32, first: u32, count: u32) -> Result<(),
     }
 }
 
+/// The name of a user in a file of `name:password:uid:...` lines.
+fn name(users: &str, uid: u32) -> Option<&str> {
+    let uid = uid.to_string();
+    users.lines().find_map(|line| {
+        let mut words = line.split(':');
+        let name = words.next()?;
+        (words.nth(1)? == uid).then_some(name)
+    })
+}
+
 /// The first range of at least [`LEAST`] ids that a file of `name:first:count` lines lends to a user.
 fn range(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
     let uid = uid.to_string();
@@ -89,6 +96,12 @@ fn range(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_found_by_number() {
+        let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000:1001:/home/ann:/bin/sh\n";
+        assert_eq!((name(users, 1000), name(users, 1001), name("x", 0)), (Some("ann"), None, None));
+    }
 
     #[test]
     fn a_range_is_found_by_name_or_number() {

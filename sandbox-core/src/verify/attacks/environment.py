@@ -1,5 +1,8 @@
 tried("to inherit variables")
 own = {"HOME", "LANG", "PATH", "TMPDIR", "USER", "LC_CTYPE"}
+# How many threads libraries start.
+own |= {f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "RAYON")}
+own |= {"POLARS_MAX_THREADS"}
 try:
     # As it was when the program began: modules may have added to os.environ.
     given = {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in open("/proc/self/environ", "rb").read().split(b"\0") if entry}
