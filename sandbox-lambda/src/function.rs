@@ -124,6 +124,8 @@ impl FunctionSpec {
     /// memory.
     pub(crate) fn bounded(&self, job: Job) -> Result<Job> {
         let room = Size::b(self.ephemeral_storage.as_u64().saturating_sub(STORAGE_RESERVED));
+        // AWS gives no function less than this.
+        let room = room.max(Size::mib(256));
         if job.limits.workspace.is_some() || job.limits.workspace() <= room {
             return Ok(job);
         }

@@ -106,8 +106,9 @@ pub(crate) fn rlimits(
     // that counts whole ticks, and was up to 6 % ahead of the exact one on a busy host.
     let cpu_seconds = (limits.cpu(processors).as_secs() + 2).saturating_mul(5) / 4;
     let processes = u64::from(limits.processes) + spare;
-    // Where only the workspace bounds a file, the workspace is full before the file is too large.
-    let whole = limits.workspace().as_u64().saturating_add(1 << 20);
+    // Where only the workspace bounds a file, the workspace is full before the file is too large, and
+    // a file of holes may be larger than what it holds.
+    let whole = limits.workspace().as_u64().saturating_add(1 << 20).max(64 << 20);
     let file_size = limits.file_size.map_or(whole, |size| size.as_u64());
     let mut all = vec![
         (Resource::RLIMIT_CPU, cpu_seconds),

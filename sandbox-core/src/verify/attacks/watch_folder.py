@@ -1,5 +1,7 @@
 # Each such watch makes every reader of the folder slower.
-import fcntl
+import fcntl, signal
+# Where it succeeds, somebody reads there.
+signal.signal(signal.SIGIO, signal.SIG_IGN)
 tried("to watch a folder of the host")
 F_NOTIFY, DN_ACCESS = 1026, 1
 folder = os.open("/usr/bin", os.O_RDONLY | os.O_DIRECTORY)
