@@ -76,6 +76,10 @@ fn program(args: &JobArgs) -> Result<JobBuilder, Error> {
         return Ok(Job::source(runtime, code.clone()));
     }
     let path = args.source.as_deref().unwrap_or(Path::new(""));
+    if path == Path::new("-") && args.stdin.as_deref() == Some(path) {
+        let message = "standard input is the program already; give the program as a file";
+        return Err(Error::new(ErrorKind::InvalidJob, "--stdin", message));
+    }
     let code = read_program(path).map_err(|error| {
         let message = format!("cannot read {}: {error}", path.display());
         Error::new(ErrorKind::Input, "FILE", message).with_source(error)

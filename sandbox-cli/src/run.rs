@@ -267,9 +267,7 @@ pub(crate) fn losses(
     shown: bool,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    // The wrapper that keeps figures has a pattern of its own.
-    let own = |pattern: &&&Pattern| pattern.to_string() != ".displays/**";
-    for pattern in outcome.unmatched(patterns).iter().filter(own) {
+    for pattern in outcome.unmatched(patterns) {
         lines.push(format!("the pattern {:?} has chosen no file", pattern.to_string()));
     }
     if wanted {

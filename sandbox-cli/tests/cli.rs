@@ -118,6 +118,9 @@ fn a_program_comes_from_standard_input_and_inputs_stay_programs() {
         .expect("sandbox");
     child.stdin.take().expect("stdin").write_all(b"print(6 * 7)").expect("write");
     assert_eq!(text(&child.wait_with_output().expect("output").stdout), "42\n");
+    let both = run(&["--stdin", "-", "-"]);
+    assert_eq!(both.status.code(), Some(125), "{both:?}");
+    assert!(text(&both.stderr).contains("standard input is the program already"), "{both:?}");
     let folder = tempfile::tempdir().expect("tempdir");
     let tool = folder.path().join("tool");
     fs::write(&tool, "#!/bin/sh\necho ran $1\n").expect("write");

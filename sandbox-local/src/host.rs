@@ -5,6 +5,7 @@ use std::fs;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::ids::{self, JobIds};
+use crate::launch::STARTUP;
 use crate::lent::Lent;
 use crate::protocol::{KILL, MAPPED, flag};
 
@@ -62,7 +63,9 @@ impl Host {
         let changes_ids = uid == 0 && has(CAP_SETUID) && has(CAP_SETGID);
         let privileged = changes_ids && has(CAP_SYS_ADMIN);
         let lent = match changes_ids {
-            true => Err("root has ids to give without".to_owned()),
+            true => {
+                Err("it may change ids, but not act on files and processes of others".to_owned())
+            }
             false => Lent::to(uid),
         };
         let acts_on_others = has(CAP_CHOWN) && has(CAP_DAC_OVERRIDE) && has(CAP_KILL);
@@ -110,13 +113,15 @@ impl Host {
     pub(crate) async fn map_lent(&self, pid: i32) -> u8 {
         let Ok(lent) = self.lent.clone() else { return KILL };
         let (uid, gid) = (self.uid, self.gid);
-        match tokio::task::spawn_blocking(move || lent.map(pid, uid, gid)).await {
-            Ok(Ok(())) => MAPPED,
-            Ok(Err(why)) => {
+        let mapped = tokio::task::spawn_blocking(move || lent.map(pid, uid, gid));
+        // The programs ask name services, which may not answer.
+        match tokio::time::timeout(STARTUP, mapped).await {
+            Ok(Ok(Ok(()))) => MAPPED,
+            Ok(Ok(Err(why))) => {
                 tracing::debug!(%why, "cannot map lent ids");
                 KILL
             }
-            Err(_) => KILL,
+            _ => KILL,
         }
     }
 
